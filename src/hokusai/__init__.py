@@ -1,0 +1,79 @@
+"""Hokusai measures, and proves, what contributed data is worth to a model.
+
+One evaluation, from Python::
+
+    import hokusai
+
+    report = hokusai.run("evaluation.toml")
+    print(report.decision.outcome, report.delta.gain, report.delta.gain_lower, report.delta.gain_upper)
+
+It trains the same model without and with the contributed data, scores both on a benchmark, and says by how much the
+model improved, how sure that is, and whether it clears the bar. Every step is on record in MLflow. Importing this
+package loads neither MLflow nor scikit-learn nor pandas; the names below are fetched when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hokusai.config import PipelineConfig, load_config
+    from hokusai.errors import HokusaiError
+    from hokusai.pipeline import run
+    from hokusai.records import Decision, DeltaReport, MetricDelta
+    from hokusai.steps.baseline_loader import BaselineSettings
+    from hokusai.steps.data_integration import ContributionSettings, DataSettings
+    from hokusai.steps.delta_computation import DeltaSettings
+    from hokusai.steps.evaluation import EvaluationSettings
+    from hokusai.steps.model_training import TrainingSettings
+    from hokusai.tracking.mlflow_config import TrackingSettings
+
+__all__ = [
+    "BaselineSettings",
+    "ContributionSettings",
+    "DataSettings",
+    "Decision",
+    "DeltaReport",
+    "DeltaSettings",
+    "EvaluationSettings",
+    "HokusaiError",
+    "MetricDelta",
+    "PipelineConfig",
+    "TrackingSettings",
+    "TrainingSettings",
+    "load_config",
+    "run",
+]
+
+_HOMES = {
+    "BaselineSettings": "hokusai.steps.baseline_loader",
+    "ContributionSettings": "hokusai.steps.data_integration",
+    "DataSettings": "hokusai.steps.data_integration",
+    "Decision": "hokusai.records",
+    "DeltaReport": "hokusai.records",
+    "DeltaSettings": "hokusai.steps.delta_computation",
+    "EvaluationSettings": "hokusai.steps.evaluation",
+    "HokusaiError": "hokusai.errors",
+    "MetricDelta": "hokusai.records",
+    "PipelineConfig": "hokusai.config",
+    "TrackingSettings": "hokusai.tracking.mlflow_config",
+    "TrainingSettings": "hokusai.steps.model_training",
+    "load_config": "hokusai.config",
+    "run": "hokusai.pipeline",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Fetch a public name from its module on first use."""
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, fetched or not."""
+    return sorted(__all__)

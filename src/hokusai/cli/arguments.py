@@ -1,0 +1,115 @@
+"""The command line's grammar: every command, flag and help text."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+__all__ = ["make_parser"]
+
+DEFAULT_FILE = "evaluation.toml"
+_DESCRIPTION = "Measure, and prove, what contributed data is worth to a model; every step tracked in MLflow."
+_EXIT_CODES = (
+    "exit codes: 0 done; 1 the decision is not `accept`, or a check failed; 2 bad usage or bad input. "
+    "settings: a flag beats the environment (MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME, HOKUSAI_SECTION_KEY), "
+    "which beats the file, which beats the default."
+)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser; a parsed command names the module and function to call."""
+    parser = argparse.ArgumentParser(prog="hokusai", description=_DESCRIPTION, epilog=_EXIT_CODES)
+    parser.add_argument("--version", action=_PrintVersion, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_evaluating_commands(commands)
+    _add_reading_commands(commands)
+    return parser
+
+
+class _PrintVersion(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"hokusai {version('hokusai-pipeline')}")
+        parser.exit()
+
+
+def _add_evaluating_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = _command(commands, "demo", "demo", "evaluate three real contributions to a penguin classifier")
+    demo.add_argument("--tracking-uri", metavar="URI", help="MLflow tracking URI (default: ./mlflow.db)")
+
+    init = _command(commands, "demo", "init", "write a commented evaluation.toml and example data into a folder")
+    init.add_argument("folder", nargs="?", type=Path, default=Path(), help="an empty folder (default: this one)")
+
+    run = _command(commands, "evaluate", "run", "run one evaluation; exits 1 when the decision is not `accept`")
+    run.add_argument("file", nargs="?", type=Path, default=Path(DEFAULT_FILE), help=f"default: {DEFAULT_FILE}")
+    run.add_argument("--json", action="store_true", help="print the report (delta.json) instead of tables")
+    _add_overrides(run)
+
+    config = _command(commands, "evaluate", "config", "print every setting and where its value comes from")
+    config.add_argument("file", nargs="?", type=Path, default=Path(DEFAULT_FILE), help=f"default: {DEFAULT_FILE}")
+    _add_overrides(config)
+
+
+def _add_reading_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    runs = _command(commands, "store", "runs", "list the newest evaluations of the store")
+    runs.add_argument("--limit", type=int, default=20, metavar="N", help="at most N evaluations (default: 20)")
+    _add_store(runs)
+
+    show = _command(commands, "store", "show", "print one run: parameters, metrics, datasets, artifacts, steps")
+    show.add_argument("run", metavar="RUN", help="a run id, its first characters, or a run name")
+    _add_store(show)
+
+    ui = _command(commands, "store", "ui", "open the MLflow UI on the store in use")
+    ui.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
+    ui.add_argument("--port", type=int, default=5000, help="the first free port from here on (default: 5000)")
+    ui.add_argument("--no-browser", action="store_true", help="print the address only")
+    _add_store(ui)
+
+    sync = _command(commands, "store", "sync", "ship what an outage or a dead process left in the journals")
+    sync.add_argument("journals", nargs="*", type=Path, metavar="JOURNAL", help="journal folders (default: all)")
+    _add_store(sync)
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], module: str, name: str, summary: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    parser.set_defaults(module=module, function=name)
+    return parser
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow tracking URI")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"take the store from this file (default: {DEFAULT_FILE} if there)"
+    )
+
+
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("settings (they beat the file)")
+    for flag, key, metavar, summary in (
+        ("--project", "project", "NAME", "project name"),
+        ("--base", "data.base", "FILE", "base data"),
+        ("--benchmark", "data.benchmark", "FILE", "benchmark"),
+        ("--label", "data.label", "COLUMN", "the column to predict"),
+        ("--baseline", "baseline.source", "MODEL", "baseline model: models:/…, runs:/…, a folder or a .skops file"),
+        ("--estimator", "training.estimator", "CLASS", "scikit-learn class"),
+        ("--seeds", "training.seeds", "N", "fits per arm"),
+        ("--metric", "delta.metric", "NAME", "the metric that decides"),
+        ("--minimum-gain", "delta.minimum_gain", "X", "the gain to clear"),
+        ("--confidence", "delta.confidence", "X", "confidence level of the interval"),
+        ("--output", "delta.output", "FILE", "where delta.json is written"),
+        ("--tracking-uri", "tracking.uri", "URI", "MLflow tracking URI"),
+        ("--experiment", "tracking.experiment", "NAME", "MLflow experiment"),
+    ):
+        group.add_argument(flag, dest=f"setting:{key}", metavar=metavar, help=summary)
+    group.add_argument(
+        "--contribution", action="append", metavar="FILE", help="contributed file; may be repeated; replaces the file's"
+    )
+    group.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting, such as data.delimiter=';'"
+    )

@@ -1,0 +1,231 @@
+"""What people see in the terminal: progress on the error stream, tables on the output."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
+
+from hokusai.tracking.mlflow_config import sqlite_path
+from hokusai.tracking.naming import STEPS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from hokusai.records import DeltaReport, MetricDelta
+    from hokusai.tracking.operations import RunStatus
+
+__all__ = [
+    "Progress",
+    "command_name",
+    "print_next_steps",
+    "print_report",
+    "print_reports",
+    "print_rows",
+    "warn_if_not_shipped",
+]
+
+_COLOURS = {"accept": "green", "reject": "red", "not enough evidence": "yellow"}
+_NARROW = 100
+
+
+class Progress:
+    """Shows which step of which evaluation is at work; a listener of runs, see :class:`hokusai.tracking.run.Tracker`.
+
+    Drawn only on a terminal: a log file gets the result and no bars.
+
+    Args:
+        total: Number of evaluations.
+    """
+
+    def __init__(self, *, total: int) -> None:
+        console = Console(stderr=True)
+        self._bar = RichProgress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[step]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        # One unit per step, and one per evaluation for the shipping of its record.
+        self._task = self._bar.add_task("", total=total * (len(STEPS) + 1), step="")
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def start_evaluation(self, name: str) -> None:
+        """Name the evaluation that comes next."""
+        self._bar.update(self._task, description=name, step="starting")
+
+    def run_started(self, key: str, name: str) -> None:
+        """Show the step that began."""
+        self._bar.update(self._task, step=name if ":" in key else "starting")
+
+    def run_ended(self, key: str, name: str, status: RunStatus) -> None:
+        """Count the step that ended; after the parent run, its record is still on its way."""
+        del name, status
+        self._bar.update(self._task, advance=1, step="" if ":" in key else "bringing the record to MLflow")
+
+
+def command_name() -> str:
+    """Return how this command was called, so that what we print can be typed as it stands."""
+    called = Path(sys.argv[0])
+    if called.stem != "hokusai":
+        return "hokusai"
+    on_path = any((Path(folder) / called.name).exists() for folder in _search_path())
+    if on_path:
+        return "hokusai"
+    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
+
+
+def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a plain table; nothing is cut off."""
+    table = Table(box=SIMPLE, show_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    _console().print(table)
+
+
+def print_reports(reports: Sequence[DeltaReport]) -> None:
+    """Print one line per evaluation: what each contribution is worth by the metric that decides."""
+    metric = reports[0].decision.metric
+    table = Table(
+        title=f"What each contribution is worth ({metric})", title_justify="left", box=SIMPLE, show_edge=False
+    )
+    for heading in ("contribution", "rows", "baseline", "candidate", "delta"):
+        table.add_column(heading, justify="left" if heading == "contribution" else "right", no_wrap=True)
+    table.add_column(f"{reports[0].deltas[0].confidence:.0%} interval", no_wrap=True)
+    table.add_column("decision", no_wrap=True)
+    for report in reports:
+        contributions = report.counts[1:]
+        delta = report.delta
+        table.add_row(
+            ", ".join(count.name for count in contributions),
+            str(sum(count.kept for count in contributions)),
+            _number(delta.baseline),
+            _number(delta.candidate),
+            _signed(delta.gain),
+            _interval(delta),
+            Text(report.decision.outcome, style=_COLOURS[report.decision.outcome]),
+        )
+    _console().print(table)
+
+
+def print_report(report: DeltaReport) -> None:
+    """Print one evaluation in full: rows, every metric, the decision and its reason."""
+    console = _console()
+    rows = [
+        (count.name, *(str(number) for number in (count.offered, count.duplicates, count.in_benchmark, count.kept)))
+        for count in report.counts
+    ]
+    print_rows(("table", "rows offered", "duplicates removed", "benchmark rows removed", "rows used"), rows)
+    for title, deltas in (("control", report.deltas), ("given baseline", report.baseline_deltas)):
+        if not deltas:
+            continue
+        print()
+        table = Table(box=SIMPLE, show_edge=False)
+        headings = ("metric", title, "candidate", "gain", f"{deltas[0].confidence:.0%} interval of the gain", "better is")
+        for heading in headings:
+            table.add_column(heading, no_wrap=True)
+        for delta in deltas:
+            better = "higher" if delta.metric.higher_is_better else "lower"
+            decides = " (decides)" if delta.metric.name == report.decision.metric and title == "control" else ""
+            table.add_row(
+                delta.metric.name + decides,
+                _number(delta.baseline),
+                _number(delta.candidate),
+                _signed(delta.gain),
+                _interval(delta),
+                better,
+            )
+        console.print(table)
+    for item in report.undefined:
+        print(f"undefined: {item.name} of the {item.arm}: {item.reason}.")
+    print()
+    outcome = Text(report.decision.outcome.upper(), style=f"bold {_COLOURS[report.decision.outcome]}")
+    console.print(Text("Decision: ").append_text(outcome).append(f": {report.decision.reason}"), soft_wrap=True)
+    console.print(Text(f"Written: {report.identity.delta_file}"), soft_wrap=True)
+
+
+def print_next_steps(reports: Sequence[DeltaReport], *, config: Path | None) -> None:
+    """Print the commands that a person would try next."""
+    command = command_name()
+    last = reports[0]
+    tracking = last.tracking
+    shown = tracking.runs[0].run_id[:8] if tracking and tracking.runs[0].run_id else None
+    store = _store_flags(last, config)
+    lines = [("look at it in MLflow", f"{command} ui{store}")]
+    if shown:
+        lines.append(("print a run", f"{command} show {shown}{store}"))
+    if config is None:
+        lines.append(("measure your own", f"{command} init my-evaluation && cd my-evaluation && {command} run"))
+    print()
+    print("Next:")
+    width = max(len(what) for what, _ in lines)
+    for what, line in lines:
+        print(f"  {what:<{width}}  {line}")
+
+
+def warn_if_not_shipped(reports: Sequence[DeltaReport]) -> None:
+    """Say what has not reached MLflow; the result stands all the same."""
+    for report in reports:
+        tracking = report.tracking
+        if tracking and not tracking.shipped:
+            print(f"hokusai: not all of the record has reached MLflow: {tracking.problem}", file=sys.stderr)
+            print(f"hokusai: it is safe in {tracking.journal}; `{command_name()} sync` brings it over.", file=sys.stderr)
+
+
+def _store_flags(report: DeltaReport, config: Path | None) -> str:
+    """Return the flags by which another command finds the store, if it would not find it by itself."""
+    uri = report.tracking.uri if report.tracking else ""
+    path = sqlite_path(uri)
+    if path is not None and path.parent == Path.cwd() and path.name == "mlflow.db":
+        return ""
+    if config is not None and config != Path("evaluation.toml"):
+        return f" --config {config}"
+    return f" --tracking-uri {uri}"
+
+
+def _search_path() -> list[str]:
+    import os
+
+    return os.environ.get("PATH", "").split(os.pathsep)
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    # A file or a pipe has no width; cutting numbers off to fit 80 columns would lose them.
+    return console if console.is_terminal else Console(highlight=False, width=max(console.width, 160))
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < _NARROW else f"{value:.6g}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}" if abs(value) < _NARROW else f"{value:+.6g}"
+
+
+def _interval(delta: MetricDelta) -> str:
+    if delta.gain_lower is None or delta.gain_upper is None:
+        return "none"
+    return f"{_signed(delta.gain_lower)} to {_signed(delta.gain_upper)}"

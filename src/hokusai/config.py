@@ -1,0 +1,400 @@
+"""Joins every part's settings: reads the file, the environment and the flags, once, and says where each value is from.
+
+A flag beats the environment, the environment beats the file, the file beats the default. A path in the file is
+relative to the file; in a flag or in the environment, to the current folder. Whatever is unknown, mistyped or missing
+is refused here, before any work, with one message that names the key and where it stands.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import re
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Len
+
+from hokusai.errors import ConfigurationError
+from hokusai.steps.baseline_loader import BaselineSettings
+from hokusai.steps.data_integration import DataSettings
+from hokusai.steps.delta_computation import DeltaSettings
+from hokusai.steps.evaluation import EvaluationSettings
+from hokusai.steps.model_training import TrainingSettings
+from hokusai.tracking.mlflow_config import TrackingSettings, default_store_uri
+from hokusai.tracking.naming import require_experiment_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic import ValidationError
+
+__all__ = ["Origin", "PipelineConfig", "ResolvedConfig", "load_config", "load_tracking", "resolve_store", "setting_keys"]
+
+ENVIRONMENT_PREFIX = "HOKUSAI_"
+_MLFLOW_VARIABLES = {"MLFLOW_TRACKING_URI": "tracking.uri", "MLFLOW_EXPERIMENT_NAME": "tracking.experiment"}
+_PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MODEL_ADDRESSES = ("models:/", "runs:/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineConfig:
+    """Everything that one evaluation needs to know.
+
+    Attributes:
+        project: Name of the project: letters, digits, dot, dash and underscore.
+        data: Base data, contributions and benchmark.
+        baseline: A given baseline model, if there is one.
+        training: What is trained, and how often.
+        evaluation: What is scored.
+        delta: The bar to clear.
+        tracking: Where the record goes.
+    """
+
+    __pydantic_config__ = {"extra": "forbid", "strict": True}
+
+    project: Annotated[str, Len(1)]
+    data: DataSettings
+    baseline: BaselineSettings = field(default_factory=BaselineSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    delta: DeltaSettings = field(default_factory=DeltaSettings)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value came from.
+
+    Attributes:
+        source: A file's name, ``environment variable NAME``, ``flag --NAME`` or ``default``.
+        line: The line in the file, or None.
+    """
+
+    source: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.source if self.line is None else f"{self.source}, line {self.line}"
+
+
+_DEFAULT = Origin("default")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedConfig:
+    """A configuration with the origin of its values.
+
+    Attributes:
+        config: The configuration, all paths absolute.
+        folder: The project's folder: the file's, or the current one.
+        origins: Origin by dotted key, for every value that is not a default.
+    """
+
+    config: PipelineConfig
+    folder: Path
+    origins: Mapping[str, Origin]
+
+    def items(self) -> Iterator[tuple[str, Any, Origin]]:
+        """Yield every setting: its key, its value, and where that came from."""
+        for key in setting_keys():
+            value: Any = self.config
+            for part in key.split("."):
+                value = getattr(value, part)
+            yield key, value, self.origins.get(key, _DEFAULT)
+
+
+def setting_keys() -> tuple[str, ...]:
+    """Return the dotted key of every setting."""
+    keys = []
+    for name, annotation in _hints(PipelineConfig).items():
+        if dataclasses.is_dataclass(annotation):
+            keys += [f"{name}.{inner}" for inner in _hints(annotation)]
+        else:
+            keys.append(name)
+    return tuple(keys)
+
+
+def load_config(
+    path: Path | None, *, flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> ResolvedConfig:
+    """Read one evaluation's configuration.
+
+    Args:
+        path: The TOML file, or None for none.
+        flags: Values given on the command line by dotted key: texts are parsed, other values are taken as they are.
+        environment: Environment variables; default those of this process.
+
+    Raises:
+        ConfigurationError: A key is unknown, a value has the wrong type, or something needed is missing.
+    """
+    folder = Path.cwd() if path is None else path.resolve().parent
+    values: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
+    if path is not None:
+        values, origins = _read_file(path)
+    overrides = [*_from_environment(os.environ if environment is None else environment)]
+    overrides += [(key, value, Origin(f"flag {_flag(key)}")) for key, value in (flags or {}).items()]
+    for key, value, origin in overrides:
+        parsed = _parse_text(key, value, origin) if isinstance(value, str) else value
+        _insert(values, key, _absolute(key, parsed, Path.cwd()), origin)
+        origins = {known: place for known, place in origins.items() if not known.startswith(f"{key}.")}
+        origins[key] = origin
+    config = _validate(values, origins, path)
+    config = _absolute_defaults(config, folder)
+    _check_names_and_files(config, origins)
+    return ResolvedConfig(config=config, folder=folder, origins=origins)
+
+
+def load_tracking(path: Path | None, *, uri: str | None = None) -> TrackingSettings:
+    """Return the tracking settings alone, for commands that read a store and need no data.
+
+    Args:
+        path: A configuration file, or None: then the store in the current folder, or the environment's, is meant.
+        uri: A tracking URI that beats both.
+
+    Raises:
+        ConfigurationError: As :func:`load_config`.
+    """
+    flags = {} if uri is None else {"tracking.uri": uri}
+    if path is not None:
+        return load_config(path, flags=flags).config.tracking
+    folder = Path.cwd()
+    settings = TrackingSettings(journal=folder / TrackingSettings().journal)
+    return dataclasses.replace(settings, uri=uri or resolve_store(settings, folder=folder))
+
+
+def resolve_store(settings: TrackingSettings, *, folder: Path | None = None) -> str:
+    """Return the tracking URI to use: the configured one, MLflow's environment variable, or a file in the folder."""
+    return settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or default_store_uri(folder or Path.cwd())
+
+
+def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Origin]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        values = tomllib.loads(text)
+    except FileNotFoundError:
+        problem = "no such file. Write one with `hokusai init`, or name another."
+        raise ConfigurationError(problem, source=str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot be read ({error}).", source=str(path)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"not valid TOML: {error}.", source=str(path)) from error
+    lines = _key_lines(text)
+    origins = {key: Origin(str(path), _line_of(key, lines)) for key in _leaves(values)}
+    for key in list(origins):
+        value = _lookup(values, key)
+        _insert(values, key, _absolute(key, value, path.resolve().parent), origins[key])
+    return values, origins
+
+
+def _key_lines(text: str) -> dict[str, int]:
+    """Return the line of every table and key of a TOML text, as far as a reading line by line can tell."""
+    lines: dict[str, int] = {}
+    table, counts = "", dict[str, int]()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if match := re.match(r"\s*\[\[\s*([\w.\-]+)\s*\]\]", line):
+            counts[match[1]] = counts.get(match[1], -1) + 1
+            table = f"{match[1]}.{counts[match[1]]}."
+            lines[table[:-1]] = number
+            lines.setdefault(match[1], number)
+        elif match := re.match(r"\s*\[\s*([\w.\-]+)\s*\]", line):
+            table = f"{match[1]}."
+            lines[match[1]] = number
+        elif match := re.match(r"\s*([\w.\-]+|\"[^\"]+\"|'[^']+')\s*=", line):
+            lines.setdefault(table + match[1].strip("\"'"), number)
+    return lines
+
+
+def _line_of(key: str, lines: Mapping[str, int]) -> int | None:
+    while key not in lines and "." in key:
+        key = key.rsplit(".", 1)[0]
+    return lines.get(key)
+
+
+def _leaves(values: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of all values; a list of tables is gone into, a free-form table of a setting is not."""
+    known = setting_keys()
+    items = enumerate(values) if isinstance(values, list) else values.items()
+    for name, value in items:
+        key = f"{prefix}{name}"
+        is_table = isinstance(value, dict) or (
+            isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+        )
+        if is_table and (key not in known or isinstance(value, list)) and value:
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key
+
+
+def _lookup(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values[int(part)] if isinstance(values, list) else values[part]
+    return values
+
+
+def _insert(values: Any, key: str, value: Any, origin: Origin) -> None:
+    *parents, last = key.split(".")
+    for part in parents:
+        values = values[int(part)] if isinstance(values, list) else values.setdefault(part, {})
+        if not isinstance(values, (dict, list)):
+            raise ConfigurationError("expected a table.", key=".".join(parents), source=str(origin))
+    if isinstance(values, list):
+        values[int(last)] = value
+    else:
+        values[last] = value
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str, Origin]]:
+    known = {ENVIRONMENT_PREFIX + key.replace(".", "_").upper(): key for key in setting_keys()}
+    for name, key in _MLFLOW_VARIABLES.items():
+        if environment.get(name):
+            yield key, environment[name], Origin(f"environment variable {name}")
+    for name, text in environment.items():
+        if name.startswith(ENVIRONMENT_PREFIX):
+            source = f"environment variable {name}"
+            if name not in known:
+                problem = f"no such setting.{_suggestion(name, known)} `hokusai config` lists them."
+                raise ConfigurationError(problem, source=source)
+            yield known[name], text, Origin(source)
+
+
+def _parse_text(key: str, text: str, origin: Origin) -> Any:
+    """Turn a text from a flag or the environment into the value that the setting wants."""
+    annotation = _annotation(key)
+    if annotation is None:
+        problem = f"no such setting.{_suggestion(key, setting_keys())} `hokusai config` lists them."
+        raise ConfigurationError(problem, key=key, source=str(origin))
+    kinds = {origin for origin in _flatten(annotation)}
+    if kinds & {str, Path} or not kinds & {int, float, bool, tuple, dict}:
+        if not (kinds & {tuple, dict}):
+            return text
+    if tuple in kinds and not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _annotation(key: str) -> Any:
+    annotation: Any = PipelineConfig
+    for part in key.split("."):
+        if not dataclasses.is_dataclass(annotation):
+            return None
+        annotation = _hints(annotation).get(part)
+    return annotation
+
+
+def _hints(settings: Any) -> dict[str, Any]:
+    names = {item.name for item in dataclasses.fields(settings)}
+    return {name: hint for name, hint in typing.get_type_hints(settings).items() if name in names}
+
+
+def _flatten(annotation: Any) -> set[Any]:
+    """Return the plain types that an annotation allows at its outermost level."""
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return set().union(*(_flatten(inner) for inner in typing.get_args(annotation)))
+    if origin is typing.Literal:
+        return {str}
+    if origin is None:
+        return {annotation}
+    return {dict if issubclass(origin, typing.Mapping) else origin}
+
+
+def _absolute(key: str, value: Any, folder: Path) -> Any:
+    """Make a path that was given relative to ``folder`` absolute; leave every other value alone."""
+    if key == "baseline.source" and isinstance(value, str):
+        is_path = value and not value.startswith(_MODEL_ADDRESSES)
+        return str(folder / value) if is_path else value
+    if key == "data.contributions" and isinstance(value, list):
+        return [
+            item | {"path": _absolute("data.base", item["path"], folder)} if isinstance(item, dict) and "path" in item
+            else item
+            for item in value
+        ]
+    is_path = Path in _flatten(_annotation(key)) if _annotation(key) else key.endswith(".path")
+    return str(folder / value) if is_path and isinstance(value, str) else value
+
+
+def _absolute_defaults(config: PipelineConfig, folder: Path) -> PipelineConfig:
+    tracking = dataclasses.replace(
+        config.tracking,
+        uri=config.tracking.uri or default_store_uri(folder),
+        journal=folder / config.tracking.journal,
+    )
+    return dataclasses.replace(config, tracking=tracking)
+
+
+def _validate(values: dict[str, Any], origins: Mapping[str, Origin], path: Path | None) -> PipelineConfig:
+    from pydantic import TypeAdapter, ValidationError  # a tenth of a second that --help does not need
+
+    try:
+        # By way of JSON because a strict reading of JSON takes a text for a path and an array for a tuple, and no more.
+        return TypeAdapter(PipelineConfig).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise _translate(error, origins, path) from error
+
+
+def _translate(error: ValidationError, origins: Mapping[str, Origin], path: Path | None) -> ConfigurationError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    near = key
+    while near and near not in origins:
+        near = near.rpartition(".")[0]
+    fallback = Origin(str(path) if path else "code")
+    origin = origins.get(near) or next((o for k, o in origins.items() if k.startswith(f"{key}.")), fallback)
+    if first["type"] == "missing":
+        problem = "missing, and it has no default."
+        origin = fallback
+    elif first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        parent = key.rpartition(".")[0]
+        siblings = [known for known in setting_keys() if known.rpartition(".")[0] == parent]
+        problem = f"no such setting.{_suggestion(key, siblings or setting_keys())}"
+    else:
+        got = json.dumps(first["input"], default=str)
+        problem = f"got {got[:80]}: {first['msg'][0].lower()}{first['msg'][1:]}."
+    return ConfigurationError(problem, key=key, source=origin.source, line=origin.line)
+
+
+def _check_names_and_files(config: PipelineConfig, origins: Mapping[str, Origin]) -> None:
+    def refuse(key: str, problem: str) -> None:
+        origin = origins.get(key, _DEFAULT)
+        raise ConfigurationError(problem, key=key, source=origin.source, line=origin.line)
+
+    if not _PROJECT_NAME.fullmatch(config.project):
+        refuse("project", f"got {config.project!r}, expected letters, digits, '.', '-' and '_', at most 100.")
+    templates = {"experiment": "{project} {date}", "run_name": "{project} {date} {run_id}"}
+    templates["registered_model"] = "{project}"
+    for name, fields in templates.items():
+        template = getattr(config.tracking, name)
+        try:
+            filled = template.format(**{part[1:-1]: "x" for part in fields.split()})
+        except (KeyError, IndexError, ValueError):
+            refuse(f"tracking.{name}", f"got {template!r}, expected a text with no other fields than {fields}.")
+        else:
+            require_experiment_name(filled, source=str(origins.get(f"tracking.{name}", _DEFAULT)))
+    files = {"data.base": config.data.base, "data.benchmark": config.data.benchmark}
+    files |= {f"data.contributions.{n}.path": item.path for n, item in enumerate(config.data.contributions)}
+    for key, file in files.items():
+        if not file.is_file():
+            near = key if key in origins else "data.contributions"
+            origin = origins.get(near, _DEFAULT)
+            problem = f"no such file: {file}. Put it there, or name another."
+            raise ConfigurationError(problem, key=key, source=origin.source, line=origin.line)
+
+
+def _suggestion(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def _flag(key: str) -> str:
+    return "--set " + key if "." in key else "--" + key

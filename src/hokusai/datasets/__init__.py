@@ -1,0 +1,1 @@
+"""What was contributed, exactly: reading, content digests, screening."""

@@ -1,0 +1,191 @@
+"""Every error that Hokusai raises on purpose.
+
+Each class keeps its facts as attributes and writes one message that says what was wrong, where, what was expected
+and what to do next. ``exit_code`` is what the command line returns for it.
+
+.. code-block:: text
+
+    HokusaiError
+    ├── ConfigurationError        a setting is unknown, of the wrong type, or missing
+    ├── DataError                 a table cannot be used
+    │   ├── UnreadableTableError    its bytes are not a table in the declared format
+    │   ├── SchemaMismatchError     columns are missing
+    │   ├── ValueMismatchError      a value does not fit its column's type
+    │   └── BenchmarkLeakError      rows of the benchmark stand in the training data
+    ├── ModelError                a model cannot be loaded, trained or used
+    │   └── UntrustedModelError     loading it would run code from the file
+    └── TrackingError             facts about a run cannot be recorded or shipped
+        ├── JournalError            the local journal is damaged, locked or unwritable
+        ├── TrackingServerError     the tracking server refused or did not answer
+        └── RunNotFoundError        no run answers to the given name
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = [
+    "BenchmarkLeakError",
+    "ConfigurationError",
+    "DataError",
+    "HokusaiError",
+    "JournalError",
+    "ModelError",
+    "RunNotFoundError",
+    "SchemaMismatchError",
+    "TrackingError",
+    "TrackingServerError",
+    "UnreadableTableError",
+    "UntrustedModelError",
+    "ValueMismatchError",
+]
+
+
+class HokusaiError(Exception):
+    """The root of every error that Hokusai raises on purpose."""
+
+    exit_code = 2
+
+
+class ConfigurationError(HokusaiError):
+    """A setting is unknown, of the wrong type, or missing.
+
+    Attributes:
+        key: The setting's dotted name, such as ``training.seeds``; empty when the whole file is at fault.
+        source: Where the value came from: a file, ``environment variable NAME``, ``flag --NAME`` or ``code``.
+        line: The line in ``source``, counted from 1, or None where it cannot be known.
+    """
+
+    def __init__(self, problem: str, *, key: str = "", source: str = "code", line: int | None = None) -> None:
+        self.key, self.source, self.line = key, source, line
+        where = source if line is None else f"{source}, line {line}"
+        super().__init__(f"{where}: {key}: {problem}" if key else f"{where}: {problem}")
+
+
+class DataError(HokusaiError):
+    """A table cannot be used.
+
+    Attributes:
+        source: The file, or the name, of the table.
+    """
+
+    def __init__(self, source: str, problem: str) -> None:
+        self.source = source
+        super().__init__(f"{source}: {problem}")
+
+
+class UnreadableTableError(DataError):
+    """A file's bytes are not a table in the declared format."""
+
+
+class SchemaMismatchError(DataError):
+    """A table lacks columns that the evaluation needs.
+
+    Attributes:
+        missing: The columns that are not there, sorted.
+        found: The columns that are, in the file's order.
+    """
+
+    def __init__(self, source: str, *, missing: Collection[str], found: Collection[str], hint: str = "") -> None:
+        self.missing, self.found = tuple(sorted(missing)), tuple(found)
+        super().__init__(
+            source,
+            f"missing columns {', '.join(map(repr, self.missing))}; found {', '.join(map(repr, self.found))}. "
+            f"{hint or 'Rename them in the file, or list the columns to use under data.features.'}",
+        )
+
+
+class ValueMismatchError(DataError):
+    """A value does not fit the type of its column.
+
+    Attributes:
+        column: The column's name.
+        row: The data row, counted from 1 without the header.
+        value: The offending text, shortened to 80 characters.
+        expected: The type that the column has.
+    """
+
+    def __init__(self, source: str, *, column: str, row: int, value: str, expected: str, hint: str = "") -> None:
+        self.column, self.row, self.expected = column, row, expected
+        self.value = value if len(value) <= 80 else value[:77] + "..."
+        super().__init__(
+            source,
+            f"column {column!r}, data row {row}: got {self.value!r}, expected {expected}. "
+            f"{hint or 'Mend the value, or declare the type of the column under data.types.'}",
+        )
+
+
+class BenchmarkLeakError(DataError):
+    """Rows of the benchmark stand in the training data, and the policy is to refuse them.
+
+    Attributes:
+        rows: How many rows of the table stand in the benchmark.
+    """
+
+    def __init__(self, source: str, *, rows: int) -> None:
+        self.rows = rows
+        super().__init__(
+            source,
+            f"{rows} rows stand in the benchmark, expected none. "
+            'Take them out, or set data.benchmark_overlap = "remove" to evaluate without them.',
+        )
+
+
+class ModelError(HokusaiError):
+    """A model cannot be loaded, trained or used."""
+
+
+class UntrustedModelError(ModelError):
+    """Loading a model file would run code that the file brings along.
+
+    Attributes:
+        source: The file or address of the model.
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        self.source = source
+        super().__init__(
+            f"{source}: refused: {reason}. Save the model as skops (skops.io.dump) and give that file instead."
+        )
+
+
+class TrackingError(HokusaiError):
+    """Facts about a run cannot be recorded or shipped."""
+
+
+class JournalError(TrackingError):
+    """The local journal is damaged, locked by another process, or cannot be written."""
+
+
+class TrackingServerError(TrackingError):
+    """The tracking server refused a request or did not answer.
+
+    Attributes:
+        store: The tracking URI, without credentials.
+        is_outage: Whether the same request may succeed later; False when the server refused it for good.
+    """
+
+    exit_code = 1
+
+    def __init__(self, store: str, problem: str, *, is_outage: bool) -> None:
+        self.store, self.is_outage = store, is_outage
+        advice = "Start it again, then run `hokusai sync`." if is_outage else "Mend that, then run `hokusai sync`."
+        super().__init__(f"{store}: {problem} What was recorded is safe in the journal. {advice}")
+
+
+class RunNotFoundError(TrackingError):
+    """No run answers to the given name.
+
+    Attributes:
+        run: What was asked for.
+    """
+
+    def __init__(self, run: str, *, store: str) -> None:
+        self.run = run
+        super().__init__(
+            f"no run {run!r} in {store}, expected a run id, its first characters, or a run name. "
+            "List what is there with `hokusai runs`."
+        )

@@ -1,0 +1,1 @@
+"""Trainers, safe model files, and the MLflow model registry."""

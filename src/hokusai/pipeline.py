@@ -1,0 +1,180 @@
+"""The story: five steps in order, each a child run of one parent run.
+
+:func:`evaluate_contribution` tells it; :func:`run` puts the real journal, shipper and registry around it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hokusai.config import PipelineConfig, load_config, resolve_store
+from hokusai.models.mlflow_registry import ModelRegistry
+from hokusai.models.trainers import make_trainer
+from hokusai.records import EvaluationIdentity, RunReference, TrackingSummary
+from hokusai.steps.baseline_loader import load_baseline_model
+from hokusai.steps.data_integration import integrate_contributed_data
+from hokusai.steps.delta_computation import compare_and_output_delta, deciding_metric, delta_metrics
+from hokusai.steps.evaluation import chosen_metrics, evaluate_on_benchmark
+from hokusai.steps.model_training import train_new_model
+from hokusai.tracking import naming
+from hokusai.tracking.journal import JOURNAL_FORMAT, FileJournal
+from hokusai.tracking.mlflow_config import redact_credentials, sqlite_path
+from hokusai.tracking.operations import OpenJournal
+from hokusai.tracking.parameters import EvaluationParameters
+from hokusai.tracking.run import Tracker
+from hokusai.tracking.shipping_process import ShippingProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hokusai.models.trainers import Trainer
+    from hokusai.records import DeltaReport, Metric
+    from hokusai.tracking.run import Run, RunListener
+
+__all__ = ["evaluate_contribution", "run"]
+
+
+def evaluate_contribution(
+    config: PipelineConfig, *, identity: EvaluationIdentity, tracker: Tracker, registry: ModelRegistry
+) -> DeltaReport:
+    """Measure what the contributed data is worth, one tracked step at a time."""
+    trainer, metric, metrics = _resolve_names(config)
+    with tracker.start() as parent:
+        parent.log_parameters(_parameters(config, trainer=trainer, metric=metric))
+        with parent.child("load_baseline_model") as step:
+            baseline = load_baseline_model(config.baseline, registry=registry, run=step)
+        with parent.child("integrate_contributed_data") as step:
+            data = integrate_contributed_data(config.data, run=step)
+        with parent.child("train_new_model") as step:
+            models = train_new_model(config.training, trainer=trainer, data=data, run=step)
+        with parent.child("evaluate_on_benchmark") as step:
+            scores = evaluate_on_benchmark(
+                config.evaluation, metrics=metrics, baseline=baseline, models=models, data=data, run=step
+            )
+        with parent.child("compare_and_output_delta") as step:
+            report = compare_and_output_delta(
+                config.delta, metric=metric, identity=identity, scores=scores, models=models, data=data, run=step
+            )
+        _log_headline(report, run=parent)
+        return report
+
+
+def run(
+    config: PipelineConfig | str | os.PathLike[str],
+    *,
+    listener: RunListener | None = None,
+    shipping: ShippingProcess | None = None,
+) -> DeltaReport:
+    """Run one evaluation, tracked in MLflow.
+
+    Args:
+        config: The path of an ``evaluation.toml``, or a configuration built in code.
+        listener: Told when runs start and end; default None.
+        shipping: A shipping process to share between evaluations of one store; by default one is started and ended.
+
+    Returns:
+        The report. ``report.tracking`` says where the record is, and what could not be shipped if the tracking store
+        did not answer; the report itself does not depend on that.
+
+    Raises:
+        HokusaiError: See :mod:`hokusai.errors`; the runs that were open are FAILED then.
+    """
+    if not isinstance(config, PipelineConfig):
+        config = load_config(Path(config)).config
+    uri = resolve_store(config.tracking)
+    now = datetime.now().astimezone()
+    key = naming.evaluation_key(now)
+    experiment = naming.run_name(config.tracking.experiment, project=config.project, evaluation=key, now=now)
+    name = naming.run_name(config.tracking.run_name, project=config.project, evaluation=key, now=now)
+    folder = config.tracking.journal.resolve() / key
+    identity = EvaluationIdentity(
+        project=config.project,
+        evaluation=key,
+        registered_model=config.tracking.registered_model.format(project=config.project),
+        delta_file=config.delta.output or folder / "delta.json",
+    )
+    _resolve_names(config)
+    with ExitStack() as stack:
+        if shipping is None:
+            shipping = ShippingProcess(uri, config.tracking)
+            stack.callback(shipping.close)
+        journal = FileJournal(folder)
+        stack.callback(journal.close)
+        journal.append(
+            OpenJournal(
+                format=JOURNAL_FORMAT,
+                evaluation=key,
+                experiment=experiment,
+                tracking_uri=redact_credentials(uri),
+                artifact_location=_artifact_location(uri, experiment),
+            )
+        )
+        shipping.follow(folder)
+        try:
+            tracker = Tracker(journal, evaluation=key, run_name=name, listener=listener)
+            report = evaluate_contribution(config, identity=identity, tracker=tracker, registry=ModelRegistry(uri))
+        finally:
+            journal.close()
+            state, problem = shipping.wait(folder)
+    run_ids = state.run_ids if state else {}
+    summary = TrackingSummary(
+        uri=redact_credentials(uri),
+        experiment=experiment,
+        experiment_id=state.experiment_id if state else None,
+        journal=folder,
+        runs=tuple(RunReference(key=key, name=name, run_id=run_ids.get(key)) for key, name in tracker.started),
+        shipped=not problem,
+        problem=problem,
+    )
+    return dataclasses.replace(report, tracking=summary)
+
+
+def _resolve_names(config: PipelineConfig) -> tuple[Trainer, str, Sequence[Metric]]:
+    """Find what the configuration names, so that a wrong name is refused before any work."""
+    trainer = make_trainer(config.training.estimator, config.training.parameters)
+    metric = deciding_metric(config.delta, task=trainer.task)
+    return trainer, metric, chosen_metrics(config.evaluation, task=trainer.task, deciding=metric)
+
+
+def _parameters(config: PipelineConfig, *, trainer: Trainer, metric: str) -> EvaluationParameters:
+    return EvaluationParameters(
+        project=config.project,
+        contributions=tuple(item.label for item in config.data.contributions),
+        label=config.data.label,
+        estimator=trainer.name,
+        metric=metric,
+        minimum_gain=config.delta.minimum_gain,
+        confidence=config.delta.confidence,
+    )
+
+
+def _log_headline(report: DeltaReport, *, run: Run) -> None:
+    """Put what people compare between evaluations on the parent run."""
+    for version in report.datasets:
+        run.log_dataset(version)
+    for delta in report.deltas:
+        name = delta.metric.name
+        run.log_metrics({f"control.{name}": delta.baseline, f"candidate.{name}": delta.candidate})
+        run.log_metrics(delta_metrics(delta))
+    run.set_tags(
+        {
+            "hokusai.decision": report.decision.outcome,
+            "hokusai.decision.reason": report.decision.reason,
+            "mlflow.note.content": f"**{report.decision.outcome}**: {report.decision.reason}",
+        }
+    )
+
+
+def _artifact_location(uri: str, experiment: str) -> str | None:
+    """Return where artifacts go: beside a SQLite store; a server decides by itself."""
+    path = sqlite_path(uri)
+    if path is None:
+        return None
+    name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in experiment)
+    return (path.resolve().parent / "mlartifacts" / name).as_uri()
+

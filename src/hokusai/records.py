@@ -1,0 +1,432 @@
+"""The frozen values that the steps hand to one another, and the report that comes out at the end.
+
+Values only: nothing here opens a file, asks a clock or knows a vendor. A relative change is a fraction everywhere,
+a time is in seconds unless its name says otherwise, and a gain is always towards better.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from hokusai.digests import JsonValue
+
+__all__ = [
+    "Arm",
+    "BaselineModel",
+    "BenchmarkScores",
+    "ContributionCounts",
+    "DatasetContext",
+    "DatasetVersion",
+    "Decision",
+    "DeltaReport",
+    "EvaluationIdentity",
+    "FittedModel",
+    "IntegratedData",
+    "Metric",
+    "MetricDelta",
+    "MetricScores",
+    "ModelFile",
+    "Outcome",
+    "Predictions",
+    "RunReference",
+    "Task",
+    "TrackingSummary",
+    "TrainedModels",
+    "UndefinedMetric",
+]
+
+Task = Literal["classification", "regression"]
+Arm = Literal["control", "candidate", "baseline"]
+Outcome = Literal["accept", "reject", "not enough evidence"]
+DatasetContext = Literal["base", "contribution", "benchmark", "integrated"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One way to score a model, and which way is better.
+
+    Attributes:
+        name: The name it is logged under, scikit-learn's where there is one.
+        task: The kind of problem it belongs to.
+        higher_is_better: Whether a larger value is a better one.
+        unit: What the value counts: ``fraction``, ``nats``, ``label unit`` or ``none``.
+        lower: The smallest possible value, or None.
+        upper: The largest possible value, or None.
+    """
+
+    name: str
+    task: Task
+    higher_is_better: bool
+    unit: str
+    lower: float | None = None
+    upper: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetVersion:
+    """A table as it was used, identified by its content.
+
+    Attributes:
+        name: What people call it, such as the contribution's name.
+        context: The part it plays in the evaluation.
+        digest: TABHASH v1 digest of its content, 64 hexadecimal digits.
+        rows: Number of rows.
+        columns: Pairs of column name and type, in the table's order.
+        source: The file that it was read from, or how it was made.
+        file_sha256: SHA-256 of the source file's bytes; None for a table that was made here.
+    """
+
+    name: str
+    context: DatasetContext
+    digest: str
+    rows: int
+    columns: tuple[tuple[str, str], ...]
+    source: str
+    file_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """What one fitted model says about every benchmark row.
+
+    Attributes:
+        predicted: Shape (rows,): class codes (positions in ``classes``) or, for regression, numbers.
+        probabilities: Shape (rows, classes), or None when the model gives none.
+        unseen_classes: Classes of the benchmark that the model never saw; their probability is zero by necessity.
+    """
+
+    predicted: NDArray[np.generic]
+    probabilities: NDArray[np.float64] | None = None
+    unseen_classes: tuple[str, ...] = ()
+
+
+class FittedModel(Protocol):
+    """A model that has been fitted and can be asked about a table. Asking changes nothing.
+
+    Attributes:
+        seed: Seed of the fit.
+        features: Columns that it predicts from.
+        classes: Names of the classes that it knows; empty for regression.
+    """
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def features(self) -> tuple[str, ...]: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    def predict(self, table: pa.Table, *, classes: tuple[str, ...]) -> Predictions:
+        """Return what the model says about every row of a table that has its feature columns.
+
+        ``classes`` are the class names whose positions are the codes of the answer; empty for regression.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """A model in its safe file format, with what a stranger needs to load it.
+
+    Attributes:
+        name: Name of the model within its evaluation.
+        content: The file's bytes, or a file.
+        file: The file's name in the model's folder.
+        flavor: MLflow's module that loads it, such as ``sklearn``.
+        options: That flavour's own fields in the ``MLmodel`` file.
+        inputs: MLflow type of each input column.
+        output: MLflow type of the prediction.
+        requirements: What to install to load it, as pip requirement lines.
+    """
+
+    name: str
+    content: bytes | Path
+    file: str
+    flavor: str
+    options: Mapping[str, JsonValue]
+    inputs: Mapping[str, str]
+    output: str
+    requirements: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineModel:
+    """What the candidate is compared with beside the control.
+
+    Attributes:
+        source: The address it was loaded from; ``control`` when no model was given.
+        model: The loaded model, or None: then the control, trained on the base data, is the baseline.
+        digest: SHA-256 of the loaded model file, or None.
+    """
+
+    source: str
+    model: FittedModel | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContributionCounts:
+    """What became of the rows of one table that was offered for training.
+
+    Attributes:
+        name: The contribution's name, or ``base``.
+        offered: Rows in the file.
+        duplicates: Rows removed because an equal one stands before them in the contribution, the base, or an earlier
+            contribution.
+        in_benchmark: Rows removed because they stand in the benchmark.
+        kept: Rows that go into training.
+    """
+
+    name: str
+    offered: int
+    duplicates: int
+    in_benchmark: int
+    kept: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntegratedData:
+    """The tables of one evaluation, of one schema, free of benchmark rows.
+
+    Attributes:
+        base: What the control is trained on.
+        integrated: What the candidate is trained on: base rows first, then each contribution's.
+        benchmark: What both are scored on.
+        label: The column to predict.
+        features: The columns to predict from.
+        versions: Every dataset with its digest: base, contributions, benchmark, integrated.
+        counts: Per table, base first, what became of its rows.
+    """
+
+    base: pa.Table
+    integrated: pa.Table
+    benchmark: pa.Table
+    label: str
+    features: tuple[str, ...]
+    versions: tuple[DatasetVersion, ...]
+    counts: tuple[ContributionCounts, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedModels:
+    """The fits of both arms: same trainer, seeds and settings, without and with the contributions.
+
+    Attributes:
+        controls: Fits on the base data, one per seed.
+        candidates: Fits on the integrated data, one per seed.
+        task: What the estimator does.
+        classes: Class names in the order of their codes; empty for regression.
+        estimator: The scikit-learn class, by its import path.
+        is_random: Whether the result depends on the seed.
+        model_name: Name under which the candidate of the first seed was logged.
+    """
+
+    controls: tuple[FittedModel, ...]
+    candidates: tuple[FittedModel, ...]
+    task: Task
+    classes: tuple[str, ...]
+    estimator: str
+    is_random: bool
+    model_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricScores:
+    """One metric of one arm over its seeds.
+
+    Attributes:
+        values: Shape (seeds,): the metric of each fit.
+        influence: Shape (seeds, rows): centred influence of every benchmark row on each value.
+    """
+
+    values: NDArray[np.float64]
+    influence: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndefinedMetric:
+    """A metric that has no value here.
+
+    Attributes:
+        name: The metric's name.
+        arm: The arm for which it has none.
+        reason: One sentence.
+    """
+
+    name: str
+    arm: Arm
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkScores:
+    """Scores of every arm on the benchmark.
+
+    Attributes:
+        metrics: The metrics that were asked for.
+        scores: By arm and metric name; a pair that is undefined is not there.
+        undefined: Every pair that has no value, with the reason.
+        is_random: Whether the trainer's result depends on its seed.
+        rows: Number of benchmark rows.
+    """
+
+    metrics: tuple[Metric, ...]
+    scores: Mapping[Arm, Mapping[str, MetricScores]]
+    undefined: tuple[UndefinedMetric, ...]
+    is_random: bool
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricDelta:
+    """How one metric moved from the reference to the candidate, with its uncertainty.
+
+    Attributes:
+        metric: The metric, with its direction and unit.
+        reference: What the candidate is compared with.
+        baseline: Mean value of the reference over its fits.
+        candidate: Mean value of the candidate over its fits.
+        gain_lower: Lower end of the interval of :attr:`gain`; None where no interval can be given.
+        gain_upper: Upper end of it.
+        confidence: The interval's confidence level.
+        standard_error: Of the gain, over benchmark rows and training seeds; None where there is none.
+        degrees_of_freedom: Of the t quantile behind the interval; None where there is none.
+    """
+
+    metric: Metric
+    reference: Arm
+    baseline: float
+    candidate: float
+    gain_lower: float | None
+    gain_upper: float | None
+    confidence: float
+    standard_error: float | None
+    degrees_of_freedom: float | None
+
+    @property
+    def gain(self) -> float:
+        """Change towards better, in the metric's own unit; above zero always means improved."""
+        change = self.candidate - self.baseline
+        return change if self.metric.higher_is_better else -change
+
+    @property
+    def relative_gain(self) -> float | None:
+        """The gain as a fraction of the size of the baseline's value, or None when that is zero."""
+        return self.gain / abs(self.baseline) if self.baseline else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Whether the contribution clears the bar that was set beforehand.
+
+    Attributes:
+        outcome: ``accept``, ``reject`` or ``not enough evidence``.
+        metric: The metric that decided.
+        minimum_gain: The bar, in the metric's unit.
+        reason: One sentence that a person understands.
+    """
+
+    outcome: Outcome
+    metric: str
+    minimum_gain: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReference:
+    """A run of the evaluation.
+
+    Attributes:
+        key: Our own key, known at once.
+        name: The name that MLflow shows.
+        run_id: MLflow's id, or None while the run has not been shipped.
+    """
+
+    key: str
+    name: str
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackingSummary:
+    """Where the record of the evaluation is.
+
+    Attributes:
+        uri: The tracking store, without credentials.
+        experiment: The experiment's name.
+        experiment_id: MLflow's id of it, or None while nothing has been shipped.
+        journal: The journal's folder.
+        runs: The parent run first, then the five steps.
+        shipped: Whether everything recorded has reached MLflow.
+        problem: Why not, in one sentence; empty when it has.
+    """
+
+    uri: str
+    experiment: str
+    journal: Path | None
+    runs: tuple[RunReference, ...]
+    shipped: bool
+    experiment_id: str | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationIdentity:
+    """Which evaluation this is, and where its outputs go.
+
+    Attributes:
+        project: The project's name.
+        evaluation: The evaluation's key.
+        registered_model: Name of the registered model of which the candidate becomes a version.
+        delta_file: The ``delta.json`` to write.
+    """
+
+    project: str
+    evaluation: str
+    registered_model: str
+    delta_file: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeltaReport:
+    """What the contributed data is worth to the model: the answer of one evaluation.
+
+    Attributes:
+        identity: Which evaluation this is.
+        decision: The decision on the metric that was named beforehand.
+        deltas: Every metric against the control.
+        baseline_deltas: Every metric against the baseline model, when one was given.
+        undefined: Metrics without a value, with the reason.
+        datasets: Every dataset with its content digest.
+        counts: What became of the rows of every training table.
+        tracking: Where the record is; None until the evaluation has ended.
+    """
+
+    identity: EvaluationIdentity
+    decision: Decision
+    deltas: tuple[MetricDelta, ...]
+    baseline_deltas: tuple[MetricDelta, ...]
+    undefined: tuple[UndefinedMetric, ...]
+    datasets: tuple[DatasetVersion, ...]
+    counts: tuple[ContributionCounts, ...]
+    tracking: TrackingSummary | None = None
+
+    @property
+    def delta(self) -> MetricDelta:
+        """The delta of the metric that decides, against the control.
+
+        Raises:
+            KeyError: That metric is undefined here; ``undefined`` says why.
+        """
+        for delta in self.deltas:
+            if delta.metric.name == self.decision.metric:
+                return delta
+        raise KeyError(self.decision.metric)

@@ -1,0 +1,285 @@
+"""From the journal to MLflow, exactly once.
+
+:class:`JournalShipper` takes one journal to one store: it reads what is new, sends it in batches, and notes in
+``shipping.json`` beside the journal how far it has come. The note only saves time. Without it everything is sent
+again and nothing is there twice: runs, models and versions are found by tag before they are made, parameters, tags and
+metric points are the same facts to MLflow when they are equal, artifacts replace themselves.
+
+:func:`ship` is one such pass for a journal at rest. While an evaluation works, the passes run in a process of their own
+(:mod:`hokusai.tracking.shipping_process`), so that MLflow is imported beside the work and a dead server cannot hold it up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hokusai.errors import JournalError
+from hokusai.tracking.journal import Entry, JournalReader, is_being_written, recover, staged_path
+from hokusai.tracking.operations import (
+    CloseJournal,
+    EndRun,
+    LogArtifact,
+    LogDataset,
+    LogMetrics,
+    LogModel,
+    LogParameters,
+    OpenJournal,
+    RegisterModel,
+    SetTags,
+    StartRun,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from hokusai.tracking.mlflow_client import MetricPoint, MlflowStore
+    from hokusai.tracking.operations import Operation
+
+__all__ = ["SHIPPING_FILE", "JournalShipper", "ShippingState", "read_destination", "read_shipping_state", "ship"]
+
+SHIPPING_FILE = "shipping.json"
+_ENTRIES_PER_PASS = 5000
+
+
+@dataclass(slots=True, kw_only=True)
+class ShippingState:
+    """How far a journal has come on its way to one store.
+
+    Attributes:
+        store: The store's URI, without credentials.
+        confirmed: Sequence number of the last entry that the store has confirmed.
+        complete: Whether that was the journal's last.
+        experiment_id: MLflow's id of the experiment.
+        run_ids: MLflow's run ids by run key.
+        model_ids: MLflow's logged model ids by model name.
+    """
+
+    store: str = ""
+    confirmed: int = 0
+    complete: bool = False
+    experiment_id: str | None = None
+    run_ids: dict[str, str] = field(default_factory=dict)
+    model_ids: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is waiting to be sent for one run."""
+
+    metrics: list[MetricPoint] = field(default_factory=list)
+    parameters: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    datasets: list[LogDataset] = field(default_factory=list)
+
+
+class JournalShipper:
+    """Takes one journal to one store, pass by pass, while the journal may still grow.
+
+    Not safe for several threads; two processes that ship the same journal at once may make a run twice, hence the
+    lock in :func:`ship`.
+    """
+
+    def __init__(self, folder: Path, store: MlflowStore) -> None:
+        """Continue where an earlier shipper stopped, if it sent to the same store."""
+        self.folder = folder
+        self._store = store
+        self._reader = JournalReader(folder)
+        self._pending: list[Entry] = []
+        self._batches: dict[str, _Batch] = {}
+        self._header: OpenJournal | None = None
+        self._looked_for_runs = False
+        state = read_shipping_state(folder)
+        self.state = state if state and state.store == store.uri else ShippingState(store=store.uri)
+
+    def advance(self) -> bool:
+        """Send what is new in the journal; say whether there was anything.
+
+        Raises:
+            JournalError: The journal is damaged.
+            TrackingServerError: The store did not take it; call again to go on from the last confirmed entry.
+        """
+        self._pending += self._reader.read_new()
+        chunk = self._pending[:_ENTRIES_PER_PASS]
+        if not chunk:
+            return False
+        self._batches.clear()
+        try:
+            for entry in chunk:
+                if isinstance(entry.operation, OpenJournal):
+                    self._header = entry.operation
+                elif entry.sequence > self.state.confirmed:
+                    self._send(entry)
+            for run in list(self._batches):
+                self._flush(run)
+        except BaseException:
+            # Its answer may have been lost: look again before making anything.
+            self._looked_for_runs = False
+            raise
+        del self._pending[: len(chunk)]
+        self.state.confirmed = max(self.state.confirmed, chunk[-1].sequence)
+        self.state.complete = self.state.complete or isinstance(chunk[-1].operation, CloseJournal)
+        _write_shipping_state(self.folder, self.state)
+        return True
+
+    def _send(self, entry: Entry) -> None:
+        operation = entry.operation
+        match operation:
+            case StartRun():
+                self._start_run(operation, entry.time)
+            case EndRun():
+                self._flush(operation.run)
+                ended_at = operation.ended_at or entry.time
+                self._store.end_run(self._run_id(operation.run), status=operation.status, ended_at=ended_at)
+            case LogArtifact():
+                file = staged_path(self.folder, operation.sha256)
+                self._store.log_artifact(self._run_id(operation.run), self._require(file), operation.path)
+            case LogModel():
+                self._log_model(operation)
+            case RegisterModel():
+                self._register_model(operation)
+            case OpenJournal() | CloseJournal():
+                pass
+            case LogParameters() | LogMetrics() | SetTags() | LogDataset():
+                self._collect(operation, entry.time)
+
+    def _start_run(self, operation: StartRun, started_at: int) -> None:
+        experiment_id = self._experiment_id()
+        if not self._looked_for_runs:
+            found = self._store.find_run_ids(experiment_id, self._require_header().evaluation)
+            self.state.run_ids |= found
+            self._looked_for_runs = True
+        if operation.run not in self.state.run_ids:
+            self.state.run_ids[operation.run] = self._store.create_run(
+                experiment_id,
+                name=operation.name,
+                started_at=started_at,
+                parent_id=self._run_id(operation.parent) if operation.parent else None,
+                tags=operation.tags,
+            )
+
+    def _log_model(self, operation: LogModel) -> None:
+        key = f"{self._require_header().evaluation}:{operation.name}"
+        file = self._require(staged_path(self.folder, operation.sha256))
+        self.state.model_ids[operation.name] = self._store.log_model(
+            self._experiment_id(), self._run_id(operation.run), key=key, model=operation, file=file
+        )
+
+    def _register_model(self, operation: RegisterModel) -> None:
+        key = f"{self._require_header().evaluation}:{operation.model}"
+        model_id = self.state.model_ids[operation.model]
+        run_id = self._run_id(operation.run)
+        version = self._store.register_model(
+            model_id, run_id=run_id, name=operation.registered_name, key=key, tags=operation.tags
+        )
+        batch = self._batches.setdefault(operation.run, _Batch())
+        batch.tags["hokusai.model_version"] = f"{operation.registered_name}/{version}"
+
+    def _collect(self, operation: Operation, moment: int) -> None:
+        from hokusai.tracking.mlflow_client import MetricPoint
+
+        match operation:
+            case LogParameters():
+                self._batch(operation.run).parameters.update(operation.parameters)
+            case SetTags():
+                self._batch(operation.run).tags.update(operation.tags)
+            case LogDataset():
+                self._batch(operation.run).datasets.append(operation)
+            case LogMetrics():
+                self._batch(operation.run).metrics += [
+                    MetricPoint(name, value, moment, operation.step) for name, value in operation.metrics.items()
+                ]
+
+    def _batch(self, run: str) -> _Batch:
+        return self._batches.setdefault(run, _Batch())
+
+    def _flush(self, run: str) -> None:
+        batch = self._batches.pop(run, None)
+        if batch is None:
+            return
+        run_id = self._run_id(run)
+        self._store.log_batch(run_id, metrics=batch.metrics, parameters=batch.parameters, tags=batch.tags)
+        if batch.datasets:
+            self._store.log_datasets(run_id, batch.datasets)
+
+    def _experiment_id(self) -> str:
+        if self.state.experiment_id is None:
+            header = self._require_header()
+            self.state.experiment_id = self._store.ensure_experiment(
+                header.experiment, tags=header.experiment_tags, artifact_location=header.artifact_location
+            )
+        return self.state.experiment_id
+
+    def _run_id(self, key: str) -> str:
+        try:
+            return self.state.run_ids[key]
+        except KeyError:
+            msg = f"{self.folder}: the journal records facts of the run {key!r} but not its start; it is damaged."
+            raise JournalError(msg) from None
+
+    def _require_header(self) -> OpenJournal:
+        if self._header is None:
+            msg = f"{self.folder}: the journal does not begin with its header; it is damaged."
+            raise JournalError(msg)
+        return self._header
+
+    def _require(self, file: Path) -> Path:
+        if not file.exists():
+            msg = f"{file}: a staged file of the journal is missing; restore it from a copy of the folder."
+            raise JournalError(msg)
+        return file
+
+
+def ship(folder: Path, store: MlflowStore) -> ShippingState:
+    """Take a journal whose writer has ended, or has died, to the store, whole.
+
+    Raises:
+        JournalError: The journal is damaged, is being written, or is being shipped by another process.
+        TrackingServerError: The store did not take it all.
+    """
+    from filelock import FileLock, Timeout  # not needed to show --help
+
+    if is_being_written(folder):
+        msg = f"{folder}: the evaluation is still running; its own shipper takes care of it."
+        raise JournalError(msg)
+    try:
+        with FileLock(folder / "shipping.lock", timeout=10):
+            recover(folder)
+            shipper = JournalShipper(folder, store)
+            while shipper.advance():
+                pass
+            return shipper.state
+    except Timeout as error:
+        msg = f"{folder}: another process has been shipping this journal for 10 seconds; try again when it has ended."
+        raise JournalError(msg) from error
+
+
+def read_shipping_state(folder: Path) -> ShippingState | None:
+    """Return the note of how far the journal has been shipped, or None when there is none that can be read."""
+    try:
+        return ShippingState(**json.loads((folder / SHIPPING_FILE).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def read_destination(folder: Path) -> OpenJournal:
+    """Return the journal's header, which says where the journal is meant to go.
+
+    Raises:
+        JournalError: The journal is empty or damaged.
+    """
+    entries: Sequence[Entry] = JournalReader(folder).read_new()
+    if not entries or not isinstance(entries[0].operation, OpenJournal):
+        msg = f"{folder}: the journal does not begin with its header; nothing was recorded in it."
+        raise JournalError(msg)
+    return entries[0].operation
+
+
+def _write_shipping_state(folder: Path, state: ShippingState) -> None:
+    text = json.dumps({name: getattr(state, name) for name in ShippingState.__slots__})
+    partial = folder / f"{SHIPPING_FILE}.{os.getpid()}.partial"
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(folder / SHIPPING_FILE)
