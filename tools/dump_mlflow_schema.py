@@ -18,7 +18,7 @@ def dump_fresh_store(folder: Path) -> str:
 
     That row holds the artifact folder of the machine it was made on; MLflow adds it on first use.
     """
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415  (slow to import)
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     store = SqlAlchemyStore(f"sqlite:///{folder / 'fresh.db'}", str(folder))
     store.engine.dispose()

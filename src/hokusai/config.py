@@ -35,7 +35,15 @@ if TYPE_CHECKING:
 
     from pydantic import ValidationError
 
-__all__ = ["Origin", "PipelineConfig", "ResolvedConfig", "load_config", "load_tracking", "resolve_store", "setting_keys"]
+__all__ = [
+    "Origin",
+    "PipelineConfig",
+    "ResolvedConfig",
+    "load_config",
+    "load_tracking",
+    "resolve_store",
+    "setting_keys",
+]
 
 ENVIRONMENT_PREFIX = "HOKUSAI_"
 _MLFLOW_VARIABLES = {"MLFLOW_TRACKING_URI": "tracking.uri", "MLFLOW_EXPERIMENT_NAME": "tracking.experiment"}
@@ -107,7 +115,8 @@ class ResolvedConfig:
             value: Any = self.config
             for part in key.split("."):
                 value = getattr(value, part)
-            yield key, value, self.origins.get(key, _DEFAULT)
+            inner = (origin for name, origin in self.origins.items() if name.startswith(f"{key}."))
+            yield key, value, self.origins.get(key) or next(inner, _DEFAULT)
 
 
 def setting_keys() -> tuple[str, ...]:
@@ -271,10 +280,9 @@ def _parse_text(key: str, text: str, origin: Origin) -> Any:
     if annotation is None:
         problem = f"no such setting.{_suggestion(key, setting_keys())} `hokusai config` lists them."
         raise ConfigurationError(problem, key=key, source=str(origin))
-    kinds = {origin for origin in _flatten(annotation)}
-    if kinds & {str, Path} or not kinds & {int, float, bool, tuple, dict}:
-        if not (kinds & {tuple, dict}):
-            return text
+    kinds = _flatten(annotation)
+    if not kinds & {int, float, bool, tuple, dict}:
+        return text
     if tuple in kinds and not text.lstrip().startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
@@ -316,7 +324,8 @@ def _absolute(key: str, value: Any, folder: Path) -> Any:
         return str(folder / value) if is_path else value
     if key == "data.contributions" and isinstance(value, list):
         return [
-            item | {"path": _absolute("data.base", item["path"], folder)} if isinstance(item, dict) and "path" in item
+            item | {"path": _absolute("data.base", item["path"], folder)}
+            if isinstance(item, dict) and "path" in item
             else item
             for item in value
         ]

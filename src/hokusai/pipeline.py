@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +30,7 @@ from hokusai.tracking.shipping_process import ShippingProcess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from hokusai.models.trainers import Trainer
     from hokusai.records import DeltaReport, Metric
@@ -65,7 +65,7 @@ def evaluate_contribution(
 
 
 def run(
-    config: PipelineConfig | str | os.PathLike[str],
+    config: PipelineConfig | str | PathLike[str],
     *,
     listener: RunListener | None = None,
     shipping: ShippingProcess | None = None,
@@ -177,4 +177,3 @@ def _artifact_location(uri: str, experiment: str) -> str | None:
         return None
     name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in experiment)
     return (path.resolve().parent / "mlartifacts" / name).as_uri()
-

@@ -110,20 +110,19 @@ class Predictions:
 
 
 class FittedModel(Protocol):
-    """A model that has been fitted and can be asked about a table. Asking changes nothing.
-
-    Attributes:
-        seed: Seed of the fit.
-        features: Columns that it predicts from.
-        classes: Names of the classes that it knows; empty for regression.
-    """
+    """A model that has been fitted and can be asked about a table. Asking changes nothing."""
 
     @property
-    def seed(self) -> int: ...
+    def seed(self) -> int:
+        """Seed of the fit."""
+
     @property
-    def features(self) -> tuple[str, ...]: ...
+    def features(self) -> tuple[str, ...]:
+        """Columns that it predicts from."""
+
     @property
-    def classes(self) -> tuple[str, ...]: ...
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that it knows; empty for regression."""
 
     def predict(self, table: pa.Table, *, classes: tuple[str, ...]) -> Predictions:
         """Return what the model says about every row of a table that has its feature columns.

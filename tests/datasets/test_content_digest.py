@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-from decimal import Decimal
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats" / "content-digest.md"
 CHUNK = 65_536
+EXACT = Context(prec=99)
 INT = pa.int64()
 NESTED = pa.struct([("b", INT), ("a", pa.string())])
 
@@ -131,7 +132,7 @@ def is_nested(kind: pa.DataType) -> bool:
     return encoding(kind)[0] >= 12
 
 
-def scalar(kind: pa.DataType, value: Any) -> bytes:  # noqa: PLR0911
+def scalar(kind: pa.DataType, value: Any) -> bytes:
     if types.is_integer(kind):
         return struct.pack("<q", value or 0)
     if types.is_floating(kind):
@@ -144,7 +145,7 @@ def scalar(kind: pa.DataType, value: Any) -> bytes:  # noqa: PLR0911
     if types.is_time(kind):
         return struct.pack("<q", (value or 0) * {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[kind.unit])
     assert types.is_decimal(kind)
-    return int((value or Decimal(0)).scaleb(kind.scale)).to_bytes(16, "little", signed=True)
+    return int((value or Decimal(0)).scaleb(kind.scale, EXACT)).to_bytes(16, "little", signed=True)
 
 
 def raw(value: str | bytes | None) -> bytes:
@@ -296,7 +297,9 @@ def kinds_with_values(draw: st.DrawFn, depth: int = 2) -> tuple[pa.DataType, st.
     if shape == "list":
         return pa.list_(inner_kind), st.lists(nullable(inner), max_size=3)
     if shape == "map":
-        return pa.map_(pa.string(), inner_kind), st.lists(st.tuples(st.text("ab", max_size=2), nullable(inner)), max_size=3)
+        return pa.map_(pa.string(), inner_kind), st.lists(
+            st.tuples(st.text("ab", max_size=2), nullable(inner)), max_size=3
+        )
     names = draw(st.lists(NAMES, unique=True, max_size=3))
     parts = [(name, *draw(kinds_with_values(depth - 1))) for name in names]
     values = st.fixed_dictionaries({name: nullable(part) for name, _, part in parts})
@@ -387,7 +390,10 @@ def further_vectors() -> dict[str, Columns]:
         "X2": [("n", pa.null(), [None, None])],
         "X3": [("c", pa.time32("s"), [1]), ("d", pa.duration("ns"), [-1])],
         "X4": [("m", pa.map_(pa.string(), INT), [[("b", 1), ("a", None)], None, []])],
-        "X5": [("l", pa.list_(INT), [[1, None], None, []]), ("s", NESTED, [{"b": 1, "a": "x"}, None, {"b": 2, "a": ""}])],
+        "X5": [
+            ("l", pa.list_(INT), [[1, None], None, []]),
+            ("s", NESTED, [{"b": 1, "a": "x"}, None, {"b": 2, "a": ""}]),
+        ],
     }
 
 
@@ -557,7 +563,11 @@ def test_what_lies_under_a_null_is_not_content() -> None:
         "list": (pa.list_(INT), [None, offsets], [pa.array([1, 98, 99, 3])]),
         "pair": (pa.list_(INT, 1), [None], [pa.array([1, 99, 3])]),
         "struct": (pa.struct([("i", INT)]), [None], [pa.array([1, 99, 3])]),
-        "amount": (pa.decimal256(50, 0), [None, pa.py_buffer(b"\1" + bytes(31) + b"\x7f" * 32 + b"\3" + bytes(31))], []),
+        "amount": (
+            pa.decimal256(50, 0),
+            [None, pa.py_buffer(b"\1" + bytes(31) + b"\x7f" * 32 + b"\3" + bytes(31))],
+            [],
+        ),
     }
     arrays = {
         name: pa.Array.from_buffers(kind, 3, [present, *buffers[1:]], children=children)

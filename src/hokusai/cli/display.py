@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -61,7 +61,7 @@ class Progress:
         # One unit per step, and one per evaluation for the shipping of its record.
         self._task = self._bar.add_task("", total=total * (len(STEPS) + 1), step="")
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
@@ -143,7 +143,14 @@ def print_report(report: DeltaReport) -> None:
             continue
         print()
         table = Table(box=SIMPLE, show_edge=False)
-        headings = ("metric", title, "candidate", "gain", f"{deltas[0].confidence:.0%} interval of the gain", "better is")
+        headings = (
+            "metric",
+            title,
+            "candidate",
+            "gain",
+            f"{deltas[0].confidence:.0%} interval of the gain",
+            "better is",
+        )
         for heading in headings:
             table.add_column(heading, no_wrap=True)
         for delta in deltas:
@@ -191,7 +198,9 @@ def warn_if_not_shipped(reports: Sequence[DeltaReport]) -> None:
         tracking = report.tracking
         if tracking and not tracking.shipped:
             print(f"hokusai: not all of the record has reached MLflow: {tracking.problem}", file=sys.stderr)
-            print(f"hokusai: it is safe in {tracking.journal}; `{command_name()} sync` brings it over.", file=sys.stderr)
+            print(
+                f"hokusai: it is safe in {tracking.journal}; `{command_name()} sync` brings it over.", file=sys.stderr
+            )
 
 
 def _store_flags(report: DeltaReport, config: Path | None) -> str:

@@ -42,7 +42,9 @@ def to_model_file(model: SklearnModel, *, name: str, training_table: pa.Table, i
     foreign = [kind for kind in untrusted if not _is_trusted(kind)]
     if foreign:
         estimator = type(model.pipeline[-1]).__name__
-        msg = f"{estimator} cannot be kept as a safe model file: it holds {', '.join(foreign)}. Choose another estimator."
+        msg = (
+            f"{estimator} cannot be kept as a safe model file: it holds {', '.join(foreign)}. Choose another estimator."
+        )
         raise ModelError(msg)
     schema = training_table.schema
     return ModelFile(

@@ -218,7 +218,6 @@ def feature_frame(table: pa.Table, features: Sequence[str]) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     columns: dict[str, Any] = {}
     for name in features:
@@ -228,7 +227,7 @@ def feature_frame(table: pa.Table, features: Sequence[str]) -> pd.DataFrame:
             texts = pd.Series(column.cast(pa.string()).to_numpy(zero_copy_only=False), dtype=object)
             columns[name] = texts.where(texts.notna(), np.nan)
         elif pa.types.is_timestamp(kind):
-            microseconds = pc.cast(column.cast(pa.timestamp("us", kind.tz)), pa.int64()).cast(pa.float64(), safe=False)
+            microseconds = column.cast(pa.timestamp("us", kind.tz)).cast(pa.int64()).cast(pa.float64(), safe=False)
             columns[name] = microseconds.to_numpy() / (_SECONDS_PER_DAY * 1_000_000)
         elif pa.types.is_date(kind):
             columns[name] = column.cast(pa.date32()).cast(pa.int32()).cast(pa.float64()).to_numpy()
@@ -251,7 +250,10 @@ def _preparation(frame: pd.DataFrame, estimator: type[BaseEstimator]) -> BaseEst
         parts = [(encode, texts), ("passthrough", numbers)]
     else:
         # A missing text is a category of its own.
-        parts = [(OneHotEncoder(handle_unknown="ignore"), texts), (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers)]
+        parts = [
+            (OneHotEncoder(handle_unknown="ignore"), texts),
+            (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers),
+        ]
     return make_column_transformer(*[(step, names) for step, names in parts if names])
 
 

@@ -49,9 +49,7 @@ def load_baseline_model(settings: BaselineSettings, *, registry: ModelRegistry, 
         UntrustedModelError: Loading it would run code from the file.
     """
     source = settings.source or CONTROL
-    run.log_parameters(
-        LoadBaselineModelParameters(source=source, kind="model" if settings.source else CONTROL)
-    )
+    run.log_parameters(LoadBaselineModelParameters(source=source, kind="model" if settings.source else CONTROL))
     if not settings.source:
         return BaselineModel(source=CONTROL)
     with tempfile.TemporaryDirectory(prefix="hokusai-") as folder:
@@ -86,5 +84,7 @@ def _model_file(place: Path, source: str) -> Path:
         )
         raise ModelError(msg) from error
     if kind != "skops":
-        raise UntrustedModelError(source, f"the model is kept as {kind}, which runs code from the file when it is loaded")
+        raise UntrustedModelError(
+            source, f"the model is kept as {kind}, which runs code from the file when it is loaded"
+        )
     return file

@@ -86,7 +86,8 @@ def integrate_contributed_data(settings: DataSettings, *, run: Run) -> Integrate
         DataError: A table cannot be read, lacks columns, or has rows without a label.
         BenchmarkLeakError: Training rows stand in the benchmark and the policy is to refuse them.
     """
-    names = _distinct_names(settings.contributions)
+    parts = _parts(settings)
+    names = tuple(part.name for part in parts if part.context == "contribution")
     base_file = _read(settings, settings.base)
     features = _features(settings, base_file.table.column_names)
     base = base_file.table.select([*features, settings.label])
@@ -100,24 +101,19 @@ def integrate_contributed_data(settings: DataSettings, *, run: Run) -> Integrate
             benchmark_overlap=settings.benchmark_overlap,
         )
     )
-    benchmark_file = _read(settings, settings.benchmark, expected=base.schema)
-    files = [_read(settings, item.path, expected=base.schema) for item in settings.contributions]
     _require_usable(base, settings.base, label=settings.label)
-    offered = [base_file, benchmark_file, *files]
-    paths = [settings.base, settings.benchmark, *(item.path for item in settings.contributions)]
-    contexts: list[DatasetContext] = ["base", "benchmark", *("contribution" for _ in names)]
-    tables = [base, *(file.table for file in offered[1:])]
+    files = [base_file, *(_read(settings, part.path, expected=base.schema) for part in parts[1:])]
+    tables = [base, *(file.table for file in files[1:])]
+    for table, part in zip(tables, parts, strict=True):
+        _require_labels(table, part.path, label=settings.label)
     versions = [
-        _version(table, name=name, context=context, source=str(path), file_sha256=file.file_sha256)
-        for table, name, context, path, file in zip(
-            tables, ["base", "benchmark", *names], contexts, paths, offered, strict=True
-        )
+        _version(table, name=part.name, context=part.context, source=str(part.path), file_sha256=file.file_sha256)
+        for table, part, file in zip(tables, parts, files, strict=True)
     ]
-    for table, path in zip(tables, paths, strict=True):
-        _require_labels(table, path, label=settings.label)
     base, benchmark, *contributions = _with_common_types(tables)
+    training_parts = [part for part in parts if part.context != "benchmark"]
     kept, counts = _screen(
-        settings, [base, *contributions], benchmark=benchmark, names=("base", *names), sources=[paths[0], *paths[2:]]
+        [base, *contributions], training_parts, benchmark=benchmark, overlap=settings.benchmark_overlap
     )
     integrated = _concatenate(kept)
     versions.append(_version(integrated, name="integrated", context="integrated", source="base and contributions"))
@@ -135,21 +131,34 @@ def integrate_contributed_data(settings: DataSettings, *, run: Run) -> Integrate
     )
 
 
-def _distinct_names(contributions: Sequence[ContributionSettings]) -> tuple[str, ...]:
-    names = tuple(item.label for item in contributions)
-    for item in contributions:
-        if names.count(item.label) > 1 or item.label in ("base", "benchmark", "integrated"):
-            problem = f"the name {item.label!r} is taken; give the contribution another one: name = \"…\"."
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One file of the evaluation and the part it plays."""
+
+    name: str
+    context: DatasetContext
+    path: Path
+
+
+def _parts(settings: DataSettings) -> list[_Part]:
+    """Return base, benchmark and contributions, in this order.
+
+    Raises:
+        DataError: Two of them have the same name.
+    """
+    parts = [_Part("base", "base", settings.base), _Part("benchmark", "benchmark", settings.benchmark)]
+    for item in settings.contributions:
+        if item.label in ("integrated", *(part.name for part in parts)):
+            problem = f'the name {item.label!r} is taken; give the contribution another one: name = "…".'
             raise DataError(str(item.path), problem)
-    return names
+        parts.append(_Part(item.label, "contribution", item.path))
+    return parts
 
 
 def _read(settings: DataSettings, path: Path, *, expected: pa.Schema | None = None) -> TableFile:
     from hokusai.datasets.tables import ReadSettings, read_table
 
-    reading = ReadSettings(
-        delimiter=settings.delimiter, missing_values=settings.missing_values, types=settings.types
-    )
+    reading = ReadSettings(delimiter=settings.delimiter, missing_values=settings.missing_values, types=settings.types)
     columns = None if expected is None else expected.names
     if expected is None and settings.features:
         columns = [*settings.features, settings.label]
@@ -206,27 +215,20 @@ def _with_common_types(tables: Sequence[pa.Table]) -> list[pa.Table]:
 
 
 def _screen(
-    settings: DataSettings,
-    tables: Sequence[pa.Table],
-    *,
-    benchmark: pa.Table,
-    names: Sequence[str],
-    sources: Sequence[Path],
+    tables: Sequence[pa.Table], parts: Sequence[_Part], *, benchmark: pa.Table, overlap: str
 ) -> tuple[list[pa.Table], tuple[ContributionCounts, ...]]:
     """Take benchmark rows out of every training table and known rows out of every contribution."""
     from hokusai.datasets.leakage import screen_tables
 
     kept, counts = [], []
-    for table, screening, name, source in zip(
-        tables, screen_tables(tables, benchmark=benchmark), names, sources, strict=True
-    ):
+    for table, screening, part in zip(tables, screen_tables(tables, benchmark=benchmark), parts, strict=True):
         in_benchmark = int(screening.in_benchmark.sum())
-        if in_benchmark and settings.benchmark_overlap == "refuse":
-            raise BenchmarkLeakError(str(source), rows=in_benchmark)
+        if in_benchmark and overlap == "refuse":
+            raise BenchmarkLeakError(str(part.path), rows=in_benchmark)
         kept.append(table.filter(screening.keep))
         counts.append(
             ContributionCounts(
-                name=name,
+                name=part.name,
                 offered=table.num_rows,
                 duplicates=int(screening.duplicate.sum()),
                 in_benchmark=in_benchmark,
@@ -234,7 +236,9 @@ def _screen(
             )
         )
     if kept[0].num_rows == 0:
-        raise DataError(str(sources[0]), "every row stands in the benchmark; nothing is left to train the control on.")
+        raise DataError(
+            str(parts[0].path), "every row stands in the benchmark; nothing is left to train the control on."
+        )
     return kept, tuple(counts)
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003  (the configuration reads this annotation)
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Interval
@@ -308,4 +308,6 @@ def _write(path: Path, document: bytes) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise DataError(str(path), f"cannot be written ({error.strerror}). Name another place: delta.output.") from error
+        raise DataError(
+            str(path), f"cannot be written ({error.strerror}). Name another place: delta.output."
+        ) from error

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["EvaluationSettings", "chosen_metrics", "evaluate_on_benchmark"]
 
 ROW_SCORES = "row_scores.parquet"
-_TWO = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +145,10 @@ def _truth(
     from hokusai.analysis.metrics import BenchmarkTruth
     from hokusai.models.trainers import label_texts, label_values
 
-    if data.benchmark.num_rows < _TWO:
-        raise DataError("benchmark", "has one row, expected at least two: without them nothing says how sure a score is.")
+    if data.benchmark.num_rows < 2:
+        raise DataError(
+            "benchmark", "has one row, expected at least two: without them nothing says how sure a score is."
+        )
     values = label_values(data.benchmark[data.label])
     if task == "regression":
         return BenchmarkTruth(actual=values.astype(np.float64))
@@ -155,10 +156,10 @@ def _truth(
     distinct, inverse = np.unique(values, return_inverse=True)
     actual = np.array([positions[text] for text in label_texts(distinct)])[inverse]
     positive = None
-    if settings.positive_class and (len(classes) != _TWO or settings.positive_class not in classes):
+    if settings.positive_class and (len(classes) != 2 or settings.positive_class not in classes):
         problem = f"got {settings.positive_class!r}, expected one of two classes; the classes are {', '.join(classes)}."
         raise ConfigurationError(problem, key="evaluation.positive_class")
-    if len(classes) == _TWO:
+    if len(classes) == 2:
         positive = positions[settings.positive_class] if settings.positive_class else 1
     return BenchmarkTruth(actual=actual, classes=classes, positive=positive)
 

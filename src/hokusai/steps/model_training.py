@@ -70,9 +70,7 @@ def train_new_model(settings: TrainingSettings, *, trainer: Trainer, data: Integ
     controls = _fit_arm("control", data.base, trainer=trainer, seeds=seeds, data=data, run=run)
     candidates = _fit_arm("candidate", data.integrated, trainer=trainer, seeds=seeds, data=data, run=run)
     run.log_model(
-        to_model_file(
-            candidates[0], name=CANDIDATE_MODEL, training_table=data.integrated, is_classifier=bool(classes)
-        )
+        to_model_file(candidates[0], name=CANDIDATE_MODEL, training_table=data.integrated, is_classifier=bool(classes))
     )
     return TrainedModels(
         controls=controls,
@@ -123,7 +121,7 @@ def _require_fitting_labels(data: IntegratedData, *, trainer: Trainer) -> None:
             raise DataError("base data", f"{problem} Choose a classifier under training.estimator.")
         return
     distinct = pc.count_distinct(column).as_py()
-    if distinct < 2:  # noqa: PLR2004  (a classifier needs two classes)
+    if distinct < 2:
         problem = f"every row has the same {data.label!r}; a classifier needs at least two classes in the base data."
         raise DataError("base data", problem)
     if pa.types.is_floating(column.type) and pc.any(pc.not_equal(column, pc.round(column))).as_py():

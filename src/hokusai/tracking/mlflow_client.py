@@ -119,9 +119,7 @@ class MlflowStore:
 
     # What the shipper writes.
 
-    def ensure_experiment(
-        self, name: str, *, tags: Mapping[str, str], artifact_location: str | None = None
-    ) -> str:
+    def ensure_experiment(self, name: str, *, tags: Mapping[str, str], artifact_location: str | None = None) -> str:
         """Return the id of the experiment, made when it is not there; safe when several processes race."""
         with self._translated():
             experiment = self._client.get_experiment_by_name(name)

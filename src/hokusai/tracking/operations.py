@@ -204,7 +204,9 @@ def from_json(value: Mapping[str, JsonValue]) -> Operation:
     name = value.get("operation")
     kind = OPERATIONS.get(name) if isinstance(name, str) else None
     if kind is None:
-        msg = f"unknown operation {name!r}: the journal was written by a newer version of Hokusai; update and try again."
+        msg = (
+            f"unknown operation {name!r}: the journal was written by a newer version of Hokusai; update and try again."
+        )
         raise JournalError(msg)
     arguments = {field: value[field] for field in _FIELDS[kind] if field in value}
     if kind is LogMetrics:

@@ -88,8 +88,12 @@ class EvaluateOnBenchmarkParameters:
     """Parameters of step 4."""
 
     metrics: tuple[str, ...] = _named("evaluation.metrics", "Metrics that are computed.")
-    classes: tuple[str, ...] = _named("evaluation.classes", "Classes in the order of their codes; empty for regression.")
-    positive_class: str | None = _named("evaluation.positive_class", "The positive one of two classes, if there are two.")
+    classes: tuple[str, ...] = _named(
+        "evaluation.classes", "Classes in the order of their codes; empty for regression."
+    )
+    positive_class: str | None = _named(
+        "evaluation.positive_class", "The positive one of two classes, if there are two."
+    )
     benchmark_rows: int = _named("evaluation.benchmark_rows", "Number of benchmark rows.")
 
 

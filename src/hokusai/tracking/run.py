@@ -185,6 +185,4 @@ class Run:
 
     def register_model(self, model: str, *, registered_name: str, tags: Mapping[str, str]) -> None:
         """Record that a model logged in this evaluation becomes a new version of ``registered_name``."""
-        self._journal.append(
-            RegisterModel(run=self.key, model=model, registered_name=registered_name, tags=dict(tags))
-        )
+        self._journal.append(RegisterModel(run=self.key, model=model, registered_name=registered_name, tags=dict(tags)))

@@ -5,8 +5,9 @@
 again and nothing is there twice: runs, models and versions are found by tag before they are made, parameters, tags and
 metric points are the same facts to MLflow when they are equal, artifacts replace themselves.
 
-:func:`ship` is one such pass for a journal at rest. While an evaluation works, the passes run in a process of their own
-(:mod:`hokusai.tracking.shipping_process`), so that MLflow is imported beside the work and a dead server cannot hold it up.
+A call of :func:`ship` is one such pass for a journal at rest. While an evaluation works, the passes run in a process
+of their own (:mod:`hokusai.tracking.shipping_process`), so that MLflow is imported beside the work and a dead server
+cannot hold it up.
 """
 
 from __future__ import annotations
