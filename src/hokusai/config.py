@@ -81,7 +81,7 @@ class Origin:
     """Where a value came from.
 
     Attributes:
-        source: A file's name, ``environment variable NAME``, ``flag --NAME`` or ``default``.
+        source: A file's name, ``environment variable NAME``, ``command line`` or ``default``.
         line: The line in the file, or None.
     """
 
@@ -109,14 +109,20 @@ class ResolvedConfig:
     folder: Path
     origins: Mapping[str, Origin]
 
+    def locate(self, error: ConfigurationError) -> ConfigurationError:
+        """Return an error about a value with the place that the value came from, where that is known."""
+        origin = _nearest(self.origins, error.key)
+        if origin is None or error.source != "code":
+            return error
+        return ConfigurationError(error.problem, key=error.key, source=origin.source, line=origin.line)
+
     def items(self) -> Iterator[tuple[str, Any, Origin]]:
         """Yield every setting: its key, its value, and where that came from."""
         for key in setting_keys():
             value: Any = self.config
             for part in key.split("."):
                 value = getattr(value, part)
-            inner = (origin for name, origin in self.origins.items() if name.startswith(f"{key}."))
-            yield key, value, self.origins.get(key) or next(inner, _DEFAULT)
+            yield key, value, _nearest(self.origins, key) or _DEFAULT
 
 
 def setting_keys() -> tuple[str, ...]:
@@ -149,7 +155,7 @@ def load_config(
     if path is not None:
         values, origins = _read_file(path)
     overrides = [*_from_environment(os.environ if environment is None else environment)]
-    overrides += [(key, value, Origin(f"flag {_flag(key)}")) for key, value in (flags or {}).items()]
+    overrides += [(key, value, Origin("command line")) for key, value in (flags or {}).items()]
     for key, value, origin in overrides:
         parsed = _parse_text(key, value, origin) if isinstance(value, str) else value
         _insert(values, key, _absolute(key, parsed, Path.cwd()), origin)
@@ -353,13 +359,11 @@ def _validate(values: dict[str, Any], origins: Mapping[str, Origin], path: Path 
 
 
 def _translate(error: ValidationError, origins: Mapping[str, Origin], path: Path | None) -> ConfigurationError:
-    first = error.errors()[0]
+    # A misspelt key is both unknown and missing; the unknown one is what the reader can find.
+    first = min(error.errors(), key=lambda item: item["type"] == "missing")
     key = ".".join(str(part) for part in first["loc"])
-    near = key
-    while near and near not in origins:
-        near = near.rpartition(".")[0]
     fallback = Origin(str(path) if path else "code")
-    origin = origins.get(near) or next((o for k, o in origins.items() if k.startswith(f"{key}.")), fallback)
+    origin = _nearest(origins, key) or fallback
     if first["type"] == "missing":
         problem = "missing, and it has no default."
         origin = fallback
@@ -400,10 +404,14 @@ def _check_names_and_files(config: PipelineConfig, origins: Mapping[str, Origin]
             raise ConfigurationError(problem, key=key, source=origin.source, line=origin.line)
 
 
+def _nearest(origins: Mapping[str, Origin], key: str) -> Origin | None:
+    """Return the origin of a key, of the table that holds it, or of the first value in it."""
+    above = key
+    while above and above not in origins:
+        above = above.rpartition(".")[0]
+    return origins.get(above) or next((origins[name] for name in origins if name.startswith(f"{key}.")), None)
+
+
 def _suggestion(name: str, known: Any) -> str:
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {close[0]}?" if close else ""
-
-
-def _flag(key: str) -> str:
-    return "--set " + key if "." in key else "--" + key

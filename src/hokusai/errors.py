@@ -54,13 +54,14 @@ class ConfigurationError(HokusaiError):
     """A setting is unknown, of the wrong type, or missing.
 
     Attributes:
+        problem: What is wrong, without the place.
         key: The setting's dotted name, such as ``training.seeds``; empty when the whole file is at fault.
-        source: Where the value came from: a file, ``environment variable NAME``, ``flag --NAME`` or ``code``.
+        source: Where the value came from: a file, ``environment variable NAME``, ``command line``, or ``code``.
         line: The line in ``source``, counted from 1, or None where it cannot be known.
     """
 
     def __init__(self, problem: str, *, key: str = "", source: str = "code", line: int | None = None) -> None:
-        self.key, self.source, self.line = key, source, line
+        self.problem, self.key, self.source, self.line = problem, key, source, line
         where = source if line is None else f"{source}, line {line}"
         super().__init__(f"{where}: {key}: {problem}" if key else f"{where}: {problem}")
 

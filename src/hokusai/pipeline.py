@@ -6,18 +6,20 @@
 from __future__ import annotations
 
 import dataclasses
+import getpass
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hokusai.config import PipelineConfig, load_config, resolve_store
+from hokusai.config import PipelineConfig, ResolvedConfig, load_config, resolve_store
+from hokusai.errors import ConfigurationError
 from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.models.trainers import make_trainer
 from hokusai.records import EvaluationIdentity, RunReference, TrackingSummary
 from hokusai.steps.baseline_loader import load_baseline_model
 from hokusai.steps.data_integration import integrate_contributed_data
-from hokusai.steps.delta_computation import compare_and_output_delta, deciding_metric, delta_metrics
+from hokusai.steps.delta_computation import compare_and_output_delta, deciding_metric, delta_metrics, model_tags
 from hokusai.steps.evaluation import chosen_metrics, evaluate_on_benchmark
 from hokusai.steps.model_training import train_new_model
 from hokusai.tracking import naming
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from hokusai.models.trainers import Trainer
-    from hokusai.records import DeltaReport, Metric
+    from hokusai.records import DeltaReport, Metric, TrainedModels
     from hokusai.tracking.run import Run, RunListener
 
 __all__ = ["evaluate_contribution", "run"]
@@ -44,7 +46,7 @@ def evaluate_contribution(
 ) -> DeltaReport:
     """Measure what the contributed data is worth, one tracked step at a time."""
     trainer, metric, metrics = _resolve_names(config)
-    with tracker.start() as parent:
+    with tracker.start(_source_tags()) as parent:
         parent.log_parameters(_parameters(config, trainer=trainer, metric=metric))
         with parent.child("load_baseline_model") as step:
             baseline = load_baseline_model(config.baseline, registry=registry, run=step)
@@ -58,14 +60,14 @@ def evaluate_contribution(
             )
         with parent.child("compare_and_output_delta") as step:
             report = compare_and_output_delta(
-                config.delta, metric=metric, identity=identity, scores=scores, models=models, data=data, run=step
+                config.delta, metric=metric, identity=identity, scores=scores, data=data, run=step
             )
-        _log_headline(report, run=parent)
+        _log_headline(report, models=models, run=parent)
         return report
 
 
 def run(
-    config: PipelineConfig | str | PathLike[str],
+    config: PipelineConfig | ResolvedConfig | str | PathLike[str],
     *,
     listener: RunListener | None = None,
     shipping: ShippingProcess | None = None,
@@ -73,7 +75,8 @@ def run(
     """Run one evaluation, tracked in MLflow.
 
     Args:
-        config: The path of an ``evaluation.toml``, or a configuration built in code.
+        config: The path of an ``evaluation.toml``, what :func:`~hokusai.config.load_config` made of one, or a
+            configuration built in code.
         listener: Told when runs start and end; default None.
         shipping: A shipping process to share between evaluations of one store; by default one is started and ended.
 
@@ -85,7 +88,11 @@ def run(
         HokusaiError: See :mod:`hokusai.errors`; the runs that were open are FAILED then.
     """
     if not isinstance(config, PipelineConfig):
-        config = load_config(Path(config)).config
+        resolved = config if isinstance(config, ResolvedConfig) else load_config(Path(config))
+        try:
+            return run(resolved.config, listener=listener, shipping=shipping)
+        except ConfigurationError as error:
+            raise resolved.locate(error) from error
     uri = resolve_store(config.tracking)
     now = datetime.now().astimezone()
     key = naming.evaluation_key(now)
@@ -153,8 +160,8 @@ def _parameters(config: PipelineConfig, *, trainer: Trainer, metric: str) -> Eva
     )
 
 
-def _log_headline(report: DeltaReport, *, run: Run) -> None:
-    """Put what people compare between evaluations on the parent run."""
+def _log_headline(report: DeltaReport, *, models: TrainedModels, run: Run) -> None:
+    """Put what people compare between evaluations on the parent run, and the candidate into the registry."""
     for version in report.datasets:
         run.log_dataset(version)
     for delta in report.deltas:
@@ -168,6 +175,16 @@ def _log_headline(report: DeltaReport, *, run: Run) -> None:
             "mlflow.note.content": f"**{report.decision.outcome}**: {report.decision.reason}",
         }
     )
+    run.register_model(
+        models.model_name,
+        registered_name=report.identity.registered_model,
+        tags=model_tags(report, estimator=models.estimator),
+    )
+
+
+def _source_tags() -> dict[str, str]:
+    """Return MLflow's own tags for who ran what, which its UI shows."""
+    return {"mlflow.source.name": "hokusai", "mlflow.source.type": "LOCAL", "mlflow.user": getpass.getuser()}
 
 
 def _artifact_location(uri: str, experiment: str) -> str | None:

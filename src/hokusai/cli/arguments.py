@@ -108,7 +108,10 @@ def _add_overrides(parser: argparse.ArgumentParser) -> None:
     ):
         group.add_argument(flag, dest=f"setting:{key}", metavar=metavar, help=summary)
     group.add_argument(
-        "--contribution", action="append", metavar="FILE", help="contributed file; may be repeated; replaces the file's"
+        "--contribution",
+        action="append",
+        metavar="[NAME=]FILE",
+        help="contributed file; may be repeated; replaces the ones in the file",
     )
     group.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting, such as data.delimiter=';'"

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     resolved = _load(arguments)
     with display.Progress(total=1) as progress:
         progress.start_evaluation(resolved.config.project)
-        report = run_evaluation(resolved.config, listener=progress)
+        report = run_evaluation(resolved, listener=progress)
     if arguments.json:
         sys.stdout.write(report.identity.delta_file.read_text(encoding="utf-8"))
     else:
@@ -60,7 +60,8 @@ def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
             raise ConfigurationError(f"got {item!r}, expected KEY=VALUE.", source="flag --set")
         flags[key.strip()] = value
     if arguments.contribution:
-        flags["data.contributions"] = [{"path": path} for path in arguments.contribution]
+        pairs = (item.rpartition("=") for item in arguments.contribution)
+        flags["data.contributions"] = [{"name": name, "path": path} for name, _, path in pairs]
     return flags
 
 

@@ -402,7 +402,10 @@ def _texts(array: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
 def _items(array: pa.Array, field: _Field) -> tuple[NDArray[np.int64], list[pa.Array]]:
     """Entries per list or map, shape (rows,), and the entries of all of them, one array per child."""
     if field.code is _Code.MAP:
-        array = array.cast(pa.list_(pa.struct([array.type.key_field, array.type.item_field])))
+        # The same buffers under another type: Arrow's cast loses entries of maps that hold maps.
+        entry = array.values
+        buffers = array.buffers()[:2]
+        array = pa.Array.from_buffers(pa.list_(entry.type), len(array), buffers, offset=array.offset, children=[entry])
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
     entries = pc.list_flatten(array)
     return lengths, entries.flatten() if field.code is _Code.MAP else [entries]
@@ -668,15 +671,12 @@ def _concatenated(pieces: Sequence[_Piece]) -> pa.Array:
 
 def _nested_cells(array: pa.Array, field: _Field, *, fold_negative_zero: bool) -> _Piece:
     """The body of each row's nested value, and no bytes where it is null."""
-    present = array.drop_null()
-    pieces = _body(present, field, np.arange(len(present) + 1), fold_negative_zero=fold_negative_zero)
+    pieces = _body(array, field, np.arange(len(array) + 1), fold_negative_zero=fold_negative_zero)
     valid = _validity(array)
-    sizes = np.zeros(len(array), dtype=np.int64)
-    sizes[slice(None) if valid is None else valid] = np.sum([piece.sizes for piece in pieces], axis=0)
-    bodies = _concatenated(pieces)
-    data = np.zeros(0, dtype=np.uint8)
-    if len(present):
-        data = np.frombuffer(bodies.buffers()[-1], dtype=np.uint8, count=int(sizes.sum()))
+    if valid is not None:
+        pieces = [_kept(piece, valid) for piece in pieces]
+    sizes = np.sum([piece.sizes for piece in pieces], axis=0)
+    data = np.frombuffer(_concatenated(pieces).buffers()[-1], dtype=np.uint8, count=int(sizes.sum()))
     return _Piece(data=data, sizes=sizes)
 
 

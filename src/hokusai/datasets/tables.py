@@ -22,19 +22,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hokusai.datasets.text_columns import LARGEST_EXACT_INTEGER, ColumnTarget, ColumnType, first_true, type_word
 from hokusai.datasets.text_tables import (
-    LARGEST_EXACT_INTEGER,
-    ColumnTarget,
-    ColumnType,
     ReadSettings,
     column_target,
-    first_true,
     read_delimited,
     require_column_names,
     require_columns,
     require_size,
     text_body,
-    type_word,
 )
 from hokusai.errors import DataError, UnreadableTableError, ValueMismatchError
 
@@ -163,15 +159,17 @@ def _read_bytes(path: Path, *, source: str, settings: ReadSettings) -> bytes:
 def _parse_json(content: bytes, *, source: str, is_lines: bool, settings: ReadSettings) -> list[dict[str, Any]]:
     """The rows of a JSON or JSON Lines file, each certain to be an object without doubled keys."""
     body = text_body(content, source=source)
-    rows: list[Any] = []
+    rows: object
     if is_lines:
+        objects: list[object] = []
         for line, text in enumerate(io.BytesIO(body), start=1):
             if len(text) > settings.max_row_bytes:
                 problem = f"line {line} has {len(text):,} bytes, expected at most {settings.max_row_bytes:,}. "
                 raise UnreadableTableError(source, f"{problem}Raise data.max_row_bytes if that is right.")
             if text.strip():
-                rows.append(_decode_json(str(text, "utf-8"), source=source, first_line=line))
-                require_size(source, rows=len(rows), columns=0, settings=settings)
+                objects.append(_decode_json(str(text, "utf-8"), source=source, first_line=line))
+                require_size(source, rows=len(objects), columns=0, settings=settings)
+        rows = objects
     else:
         rows = _decode_json(str(body, "utf-8"), source=source, first_line=None)
     if not isinstance(rows, list):
@@ -182,7 +180,7 @@ def _parse_json(content: bytes, *, source: str, is_lines: bool, settings: ReadSe
     return rows
 
 
-def _decode_json(text: str, *, source: str, first_line: int | None) -> Any:
+def _decode_json(text: str, *, source: str, first_line: int | None) -> object:
     """Decode one JSON text: a line of a file, or the whole file if ``first_line`` is None."""
     where = "" if first_line is None else f"line {first_line}: "
     try:

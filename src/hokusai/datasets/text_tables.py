@@ -1,10 +1,9 @@
 """Turn the bytes of a delimited text file into columns whose types are certain.
 
-A text file has no types, so every column passes a grammar before it is cast: what the grammar does not know is refused
-or stays text, and is never guessed. The bytes are checked first (encoding, quotes, line ends, size), because every
-CSV reader forgives some damage silently. Nothing here opens a file.
+The bytes are checked first (encoding, quotes, line ends, size), because every CSV reader forgives some damage silently;
+then Arrow splits them into texts, and :mod:`hokusai.datasets.text_columns` finds the types. Nothing here opens a file.
 
-Sources: RFC 4180 (quotes), RFC 8259 section 6 (numbers), RFC 3629 (UTF-8).
+Sources: RFC 4180 (quotes), RFC 3629 (UTF-8).
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ import csv
 import io
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, NoReturn, get_args
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from hokusai.errors import ConfigurationError, SchemaMismatchError, UnreadableTableError, ValueMismatchError
+from hokusai.datasets.text_columns import ARROW_TYPES, ColumnTarget, ColumnType, TextColumn
+from hokusai.errors import ConfigurationError, SchemaMismatchError, UnreadableTableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,45 +28,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "LARGEST_EXACT_INTEGER",
-    "ColumnTarget",
-    "ColumnType",
     "ReadSettings",
     "column_target",
-    "first_true",
     "read_delimited",
     "require_column_names",
     "require_columns",
     "require_size",
     "text_body",
-    "type_word",
 ]
-
-ColumnType = Literal["int", "float", "string", "bool"]
-
-LARGEST_EXACT_INTEGER = 2**53
-"""Up to here, every integer is a float64; beyond it, some would silently become a neighbour."""
-
-_ARROW_TYPES: dict[str, pa.DataType] = {
-    "int": pa.int64(),
-    "float": pa.float64(),
-    "string": pa.string(),
-    "bool": pa.bool_(),
-}
-_INTEGER = r"\A-?(?:0|[1-9][0-9]*)\z"
-_NUMBER = r"\A-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\z"
-_BOOLEAN = r"\A(?i:true|false)\z"
-_GRAMMARS = {pa.int64(): _INTEGER, pa.float64(): _NUMBER, pa.bool_(): _BOOLEAN}
-
-_MARKERS = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "none", "-", "?", "#N/A")
-_MARKER = "|".join(marker.replace("?", r"\?") for marker in _MARKERS if marker)
-_BOOLEAN_OR_MARKER = rf"\A(?:(?i:true|false)|{_MARKER})?\z"
-# Numbers as other programs write them: padded, with a decimal comma, without a digit beside the point, or infinite.
-_LOOSE = r"\s*(?:-?(?:(?:0|[1-9][0-9]*)(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?i:inf(?:inity)?))\s*"
-_LOOSE_NUMBER = rf"\A(?:{_LOOSE})\z"
-_LOOSE_NUMBER_OR_MARKER = rf"\A(?:{_LOOSE}|{_MARKER})?\z"
-_MOSTLY = 0.9
-_HEAD_ROWS = 1_000
 
 _LINE_FEED, _CARRIAGE_RETURN, _QUOTE = b"\n"[0], b"\r"[0], b'"'[0]
 _SCAN_BYTES = 1 << 24
@@ -119,7 +87,7 @@ class ReadSettings:
             problem = f"got {self.delimiter!r}, expected one ASCII character other than a quote or a line break"
             raise ConfigurationError(problem, key="data.delimiter")
         for name, kind in self.types.items():
-            if kind not in _ARROW_TYPES:
+            if kind not in ARROW_TYPES:
                 problem = f"got {kind!r}, expected one of {', '.join(get_args(ColumnType))}"
                 raise ConfigurationError(problem, key=f"data.types.{name}")
         for name in ("max_bytes", "max_decoded_bytes", "max_row_bytes", "max_columns", "max_rows", "max_cells"):
@@ -127,37 +95,14 @@ class ReadSettings:
                 raise ConfigurationError(f"got {getattr(self, name)}, expected 1 or more", key=f"data.{name}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColumnTarget:
-    """The type that a column must get.
-
-    Attributes:
-        type: The Arrow type, or None when the column's own values decide.
-        may_widen: Whether a column of integers may turn out to be one of floats.
-    """
-
-    type: pa.DataType | None
-    may_widen: bool
-
-
 def column_target(name: str, *, settings: ReadSettings, expected: pa.Schema | None) -> ColumnTarget:
     """The type that a column must get: the declared one, else the expected one, else none."""
     if name in settings.types:
-        return ColumnTarget(type=_ARROW_TYPES[settings.types[name]], may_widen=False)
+        return ColumnTarget(type=ARROW_TYPES[settings.types[name]], may_widen=False)
     index = -1 if expected is None else expected.get_field_index(name)
     if expected is None or index < 0 or pa.types.is_null(expected.field(index).type):
         return ColumnTarget(type=None, may_widen=True)
     return ColumnTarget(type=expected.field(index).type, may_widen=True)
-
-
-def type_word(data_type: pa.DataType) -> str:
-    """What messages call a type: the word of ``data.types`` where there is one, else Arrow's name."""
-    return next((word for word, known in _ARROW_TYPES.items() if known == data_type), str(data_type))
-
-
-def first_true(mask: pa.ChunkedArray | pa.Array) -> int:
-    """The position of the first true value, counted from 0, or -1."""
-    return int(pc.index(mask, pa.scalar(value=True)).as_py())
 
 
 def require_size(source: str, *, rows: int, columns: int, settings: ReadSettings) -> None:
@@ -298,7 +243,7 @@ def read_delimited(
         raise UnreadableTableError(source, f"line {layout.blank_line}: {problem}{advice}")
     texts = _read_texts(body, layout, source=source, delimiter=delimiter, names=names, wanted=wanted, settings=settings)
     parsed = [
-        _TextColumn(source=source, name=name, texts=texts.column(name), missing_values=settings.missing_values).parse(
+        TextColumn(source=source, name=name, texts=texts.column(name), missing_values=settings.missing_values).parse(
             column_target(name, settings=settings, expected=expected)
         )
         for name in wanted
@@ -333,8 +278,10 @@ def _scan_layout(body: memoryview, *, source: str, delimiter: str, settings: Rea
         piece = data[start : start + _SCAN_BYTES]
         quotes = np.flatnonzero(piece == _QUOTE) + start
         _require_quotes(data, quotes, is_inside=is_inside, delimiter=ord(delimiter), source=source)
-        feeds, feeds_inside = _split_by_quotes(np.flatnonzero(piece == _LINE_FEED) + start, quotes, is_inside)
-        returns, returns_inside = _split_by_quotes(np.flatnonzero(piece == _CARRIAGE_RETURN) + start, quotes, is_inside)
+        feeds, feeds_inside = _split_by_quotes(np.flatnonzero(piece == _LINE_FEED) + start, quotes, is_inside=is_inside)
+        returns, returns_inside = _split_by_quotes(
+            np.flatnonzero(piece == _CARRIAGE_RETURN) + start, quotes, is_inside=is_inside
+        )
         lone = returns[data[np.minimum(returns + 1, data.size - 1)] != _LINE_FEED]
         if lone.size:
             problem = f"line {_line(body, int(lone[0]))}: a carriage return without a line feed. "
@@ -366,7 +313,7 @@ def _scan_layout(body: memoryview, *, source: str, delimiter: str, settings: Rea
 
 
 def _split_by_quotes(
-    positions: NDArray[np.int64], quotes: NDArray[np.int64], is_inside: bool
+    positions: NDArray[np.int64], quotes: NDArray[np.int64], *, is_inside: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions outside quoted values, and those inside."""
     inside = (np.searchsorted(quotes, positions) + is_inside) % 2 == 1
@@ -479,153 +426,3 @@ def _read_texts(
         problem = f"data row {row.number} has {row.actual_columns} fields, expected {row.expected_columns}"
         advice = "Mend the row, or enclose values that hold the delimiter in quotes."
         raise UnreadableTableError(source, f"{problem}: {row.text[:80]!r}. {advice}") from error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _TextColumn:
-    """A column as the texts of the file, to be parsed or refused.
-
-    Attributes:
-        source: What messages call the file.
-        name: The column's name.
-        texts: The texts; null where there is no value.
-        missing_values: Texts that mean "no value".
-    """
-
-    source: str
-    name: str
-    texts: pa.ChunkedArray
-    missing_values: tuple[str, ...]
-
-    def parse(self, target: ColumnTarget) -> pa.ChunkedArray:
-        """The column in its target type, or in the type that all of its values agree on."""
-        if target.type is None:
-            return self.infer()
-        if pa.types.is_string(target.type) or pa.types.is_large_string(target.type):
-            return self.texts
-        if target.type not in _GRAMMARS:
-            problem = f"column {self.name!r} is expected as {target.type}, which a text file cannot carry. "
-            raise UnreadableTableError(self.source, f"{problem}Give the table as Parquet.")
-        return self.parse_strictly(target.type, may_widen=target.may_widen)
-
-    def parse_strictly(self, data_type: pa.DataType, *, may_widen: bool) -> pa.ChunkedArray:
-        misfit = self._misfit(_GRAMMARS[data_type])
-        if first_true(misfit) < 0:
-            return self._cast(data_type)
-        cleared = self._without_quoted_markers()
-        if cleared.texts.null_count > self.texts.null_count:
-            return cleared.parse_strictly(data_type, may_widen=may_widen)
-        if may_widen and pa.types.is_integer(data_type):
-            misfit = self._misfit(_NUMBER)
-            if first_true(misfit) < 0:
-                return self._cast(pa.float64())
-        marker = self.texts[first_true(misfit)].as_py()
-        hint = self._missing_hint(marker) if marker in _MARKERS else ""
-        raise self._mismatch(first_true(misfit), expected=type_word(data_type), hint=hint)
-
-    def infer(self) -> pa.ChunkedArray:
-        if self.texts.null_count == len(self.texts):
-            return pa.chunked_array([pa.nulls(len(self.texts))])
-        for data_type in (pa.int64(), pa.float64(), pa.bool_()):
-            if self._every(_GRAMMARS[data_type]):
-                return self._cast(data_type)
-        cleared = self._without_quoted_markers()
-        if self.texts.null_count < cleared.texts.null_count < len(self.texts):
-            column = cleared.infer()
-            return self.texts if pa.types.is_string(column.type) else column
-        self._require_certain_text()
-        return self.texts
-
-    def _require_certain_text(self) -> None:
-        """Refuse text that is most likely a damaged column of numbers or booleans."""
-        if self._every(_BOOLEAN_OR_MARKER) and first_true(self._fit(_BOOLEAN)) >= 0:
-            row = first_true(self._misfit(_BOOLEAN))
-            raise self._mismatch(
-                row, expected="bool like the other values", hint=self._missing_hint(self.texts[row].as_py())
-            )
-        is_number = self._fit(_NUMBER)
-        numbers = pc.sum(is_number).as_py() or 0
-        if numbers:
-            is_marker = pc.is_in(self.texts, value_set=pa.array(_MARKERS))
-            is_other = pc.invert(pc.or_(is_number, is_marker))
-            others = pc.sum(is_other).as_py() or 0
-            if not others:
-                row = first_true(is_marker)
-                hint = self._missing_hint(self.texts[row].as_py())
-                raise self._mismatch(row, expected="a number like the other values", hint=hint)
-            if numbers >= _MOSTLY * (numbers + others):
-                hint = "Mend the value, or declare the column under data.types, as string if it is meant to be text."
-                expected = f"a number like {numbers:,} of {numbers + others:,} values"
-                raise self._mismatch(first_true(is_other), expected=expected, hint=hint)
-        if self._every(_LOOSE_NUMBER_OR_MARKER):
-            row = first_true(pc.and_not(self._fit(_LOOSE_NUMBER), is_number))
-            if row >= 0:
-                hint = "Write finite numbers with a point and without blanks, or declare string under data.types."
-                raise self._mismatch(row, expected="a number such as 1.5", hint=hint)
-
-    def _cast(self, data_type: pa.DataType) -> pa.ChunkedArray:
-        """Cast texts that all fit the type's grammar; integers may still be too large, floats infinite."""
-        if pa.types.is_boolean(data_type):
-            return pc.equal(pc.utf8_lower(self.texts), "true")
-        if pa.types.is_integer(data_type):
-            try:
-                return pc.cast(self.texts, pa.int64())
-            except pa.ArrowInvalid:
-                self._refuse_large_integer()
-                raise
-        self._require_exact_integers()
-        numbers = pc.cast(self.texts, pa.float64())
-        row = first_true(pc.is_inf(numbers))
-        if row >= 0:
-            raise self._mismatch(row, expected="a number that a float can hold")
-        return numbers
-
-    def _refuse_large_integer(self) -> None:
-        digits = len(str(2**63))
-        for row, text in enumerate(self.texts.to_pylist()):
-            if text is not None and (len(text) > digits + 1 or not -(2**63) <= int(text) < 2**63):
-                hint = "Declare the column as string under data.types if it is an identifier."
-                raise self._mismatch(row, expected="an int of at most 64 bits", hint=hint)
-
-    def _require_exact_integers(self) -> None:
-        """Refuse an integer among floats that may not be a float."""
-        limit = str(LARGEST_EXACT_INTEGER)
-        is_long = pc.greater_equal(pc.binary_length(self.texts), len(limit))
-        if first_true(is_long) < 0:
-            return
-        texts = pc.if_else(is_long, self.texts, pa.scalar(None, pa.string()))
-        digits = pc.utf8_ltrim(texts, "-")
-        length = pc.binary_length(digits)
-        is_beyond = pc.or_(
-            pc.greater(length, len(limit)), pc.and_(pc.equal(length, len(limit)), pc.greater(digits, limit))
-        )
-        row = first_true(pc.and_(is_beyond, pc.match_substring_regex(texts, _INTEGER)))
-        if row >= 0:
-            hint = "Declare the column as string under data.types, or write the number with a point or an exponent."
-            raise self._mismatch(row, expected="an integer that a float holds exactly, at most 2^53", hint=hint)
-
-    def _without_quoted_markers(self) -> _TextColumn:
-        is_marker = pc.is_in(self.texts, value_set=pa.array(self.missing_values, pa.string()))
-        if first_true(is_marker) < 0:
-            return self
-        texts = pc.if_else(is_marker, pa.scalar(None, pa.string()), self.texts)
-        return _TextColumn(source=self.source, name=self.name, texts=texts, missing_values=self.missing_values)
-
-    def _fit(self, grammar: str) -> pa.ChunkedArray:
-        return pc.match_substring_regex(self.texts, grammar)
-
-    def _misfit(self, grammar: str) -> pa.ChunkedArray:
-        return pc.invert(self._fit(grammar))
-
-    def _every(self, grammar: str) -> bool:
-        """Whether all texts fit; most columns that do not show it in their first rows."""
-        head = pc.invert(pc.match_substring_regex(self.texts.slice(0, _HEAD_ROWS), grammar))
-        return first_true(head) < 0 and first_true(self._misfit(grammar)) < 0
-
-    def _missing_hint(self, marker: str) -> str:
-        values = ", ".join(f'"{value}"' for value in dict.fromkeys((*self.missing_values, marker)))
-        return f"If it means that there is no value, set data.missing_values = [{values}]."
-
-    def _mismatch(self, row: int, *, expected: str, hint: str = "") -> ValueMismatchError:
-        value = self.texts[row].as_py()
-        return ValueMismatchError(self.source, column=self.name, row=row + 1, value=value, expected=expected, hint=hint)

@@ -79,14 +79,15 @@ def load_skops(path: Path, *, source: str) -> SklearnModel:
     import skops.io as skops_io
 
     try:
-        untrusted = skops_io.get_untrusted_types(file=path)
-        foreign = [kind for kind in untrusted if not _is_trusted(kind)]
-        if foreign:
-            raise UntrustedModelError(source, f"the file asks for {', '.join(foreign)}")
-        estimator = skops_io.load(path, trusted=untrusted)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        types = skops_io.get_untrusted_types(file=path)
+        foreign = [kind for kind in types if not _is_trusted(kind)]
+        estimator = None if foreign else skops_io.load(path, trusted=types)
+    except Exception as error:
+        # A file that somebody made up can fail anywhere inside the reader.
         msg = f"{source}: not a skops file that scikit-learn {version('scikit-learn')} can read ({error})."
         raise ModelError(msg) from error
+    if foreign:
+        raise UntrustedModelError(source, f"the file asks for {', '.join(foreign)}")
     names = getattr(estimator, "feature_names_in_", None)
     if names is None or not hasattr(estimator, "predict"):
         msg = f"{source}: the model does not say which columns it needs. Fit it on a data frame, so that it knows them."
@@ -109,7 +110,12 @@ def _is_trusted(name: str) -> bool:
 def _mlflow_type(kind: pa.DataType) -> str:
     import pyarrow as pa
 
-    return "string" if pa.types.is_string(kind) or pa.types.is_null(kind) else "double"
+    if pa.types.is_string(kind) or pa.types.is_null(kind):
+        return "string"
+    # The model takes whole numbers, fractions and gaps alike, and a file's column may be read as integers today and as
+    # floats tomorrow; MLflow refuses integers where a signature says double, and floats where it says long.
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    return "any" if is_number else "double"
 
 
 def _output_type(model: SklearnModel) -> str:

@@ -211,7 +211,7 @@ def label_texts(values: Sequence[object] | NDArray[np.generic]) -> tuple[str, ..
 
 
 def feature_frame(table: pa.Table, features: Sequence[str]) -> pd.DataFrame:
-    """Return feature columns as a data frame: numbers as float64, texts as objects, both with NaN where a value is missing.
+    """Return feature columns as a data frame: numbers as float64, texts as objects, NaN where a value is missing.
 
     Dates and timestamps become days since 1970, booleans 0 and 1.
     """

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from annotated_types import Len
+from annotated_types import Len, Predicate
 
 from hokusai.errors import BenchmarkLeakError, DataError
 from hokusai.records import ContributionCounts, DatasetVersion, IntegratedData
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["ContributionSettings", "DataSettings", "integrate_contributed_data"]
 
 
+def _is_plain_name(name: str) -> bool:
+    """Letters, digits, dot, dash and underscore."""
+    return re.fullmatch(r"[\w.-]*", name) is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContributionSettings:
     """One ``[[data.contributions]]`` table.
@@ -36,12 +42,12 @@ class ContributionSettings:
     __pydantic_config__ = {"extra": "forbid", "strict": True}
 
     path: Path
-    name: str = ""
+    name: Annotated[str, Predicate(_is_plain_name)] = ""
 
     @property
     def label(self) -> str:
-        """The name that is shown."""
-        return self.name or self.path.name.split(".")[0]
+        """The name that is shown; MLflow takes few signs in the names of metrics and tags."""
+        return self.name or re.sub(r"[^\w.-]", "_", self.path.name.split(".")[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +154,7 @@ def _parts(settings: DataSettings) -> list[_Part]:
     """
     parts = [_Part("base", "base", settings.base), _Part("benchmark", "benchmark", settings.benchmark)]
     for item in settings.contributions:
-        if item.label in ("integrated", *(part.name for part in parts)):
+        if item.label in (part.name for part in parts[2:]):
             problem = f'the name {item.label!r} is taken; give the contribution another one: name = "…".'
             raise DataError(str(item.path), problem)
         parts.append(_Part(item.label, "contribution", item.path))
@@ -268,7 +274,8 @@ def _count_metrics(
     counts: Sequence[ContributionCounts], *, benchmark_rows: int, integrated_rows: int
 ) -> dict[str, float]:
     metrics = {"data.benchmark.rows": float(benchmark_rows), "data.integrated.rows": float(integrated_rows)}
-    for count in counts:
+    for place, count in enumerate(counts):
+        table = "base" if place == 0 else f"contribution.{count.name}"
         for name in ("offered", "duplicates", "in_benchmark", "kept"):
-            metrics[f"data.{count.name}.rows_{name}"] = float(getattr(count, name))
+            metrics[f"data.{table}.rows_{name}"] = float(getattr(count, name))
     return metrics

@@ -28,12 +28,18 @@ if TYPE_CHECKING:
         Metric,
         MetricScores,
         Outcome,
-        TrainedModels,
         UndefinedMetric,
     )
     from hokusai.tracking.run import Run
 
-__all__ = ["DELTA_FORMAT", "DeltaSettings", "compare_and_output_delta", "deciding_metric", "delta_metrics"]
+__all__ = [
+    "DELTA_FORMAT",
+    "DeltaSettings",
+    "compare_and_output_delta",
+    "deciding_metric",
+    "delta_metrics",
+    "model_tags",
+]
 
 DELTA_FORMAT = "hokusai-delta/1"
 DELTA_FILE = "delta.json"
@@ -70,21 +76,19 @@ def compare_and_output_delta(
     metric: str,
     identity: EvaluationIdentity,
     scores: BenchmarkScores,
-    models: TrainedModels,
     data: IntegratedData,
     run: Run,
 ) -> DeltaReport:
     """Compare the candidate with the control, and with a given baseline model, and decide.
 
-    The report is recorded as metrics and as the artifact ``delta.json``, the same file is written where the identity
-    says, and the candidate becomes a model version that carries delta and decision.
+    The report is recorded as metrics and as the artifact ``delta.json``; the same file is written where the identity
+    says.
 
     Args:
         settings: The bar.
         metric: Name of the metric that decides.
         identity: The evaluation, and where its outputs go.
         scores: What step 4 found.
-        models: What step 3 trained.
         data: What step 2 integrated.
         run: The step's run.
 
@@ -112,9 +116,6 @@ def compare_and_output_delta(
     run.log_artifact(DELTA_FILE, document)
     _write(identity.delta_file, document)
     run.set_tags({"hokusai.decision": report.decision.outcome, "hokusai.decision.reason": report.decision.reason})
-    run.register_model(
-        models.model_name, registered_name=identity.registered_model, tags=_model_tags(report, models=models)
-    )
     return report
 
 
@@ -286,10 +287,11 @@ def _delta_document(delta: MetricDelta) -> dict[str, JsonValue]:
     }
 
 
-def _model_tags(report: DeltaReport, *, models: TrainedModels) -> dict[str, str]:
+def model_tags(report: DeltaReport, *, estimator: str) -> dict[str, str]:
+    """Return the tags of the candidate's model version: what it was trained on and what that was worth."""
     tags = {
         "hokusai.evaluation": report.identity.evaluation,
-        "hokusai.estimator": models.estimator,
+        "hokusai.estimator": estimator,
         "hokusai.decision": report.decision.outcome,
     }
     for version in report.datasets:

@@ -58,9 +58,10 @@ def chosen_metrics(settings: EvaluationSettings, *, task: Task, deciding: str) -
     """
     from hokusai.analysis.metrics import find_metric, metrics_for
 
+    decides = find_metric(deciding, task)
     if not settings.metrics:
         return metrics_for(task)
-    return tuple(find_metric(name, task) for name in dict.fromkeys([*settings.metrics, deciding]))
+    return tuple(dict.fromkeys([*(find_metric(name, task) for name in settings.metrics), decides]))
 
 
 def evaluate_on_benchmark(

@@ -12,21 +12,22 @@ the operating system's hands; it survives the loss of power after at most one se
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import shutil
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from hokusai.digests import file_sha256, sha256
+from hokusai.digests import sha256
 from hokusai.errors import JournalError
 from hokusai.tracking.operations import CloseJournal, EndRun, Operation, StartRun, from_json, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from filelock import FileLock
 
@@ -49,6 +50,7 @@ JOURNAL_FORMAT = "hokusai-journal/1"
 JOURNAL_FILE = "journal.jsonl"
 FIRST_LINK = "0" * 64
 _SYNC_SECONDS = 1.0
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,15 @@ class StagedFile:
 
     sha256: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Where a journal ends: the size of its file, and sequence number and SHA-256 of its last whole line."""
+
+    size: int
+    sequence: int
+    link: str
 
 
 class Journal(Protocol):
@@ -139,17 +150,28 @@ class FileJournal:
         self._stop = threading.Event()
         self._unsynced = False
         self._closed = False
+        self._failure: JournalError | None = None
+        self._next: tuple[_End, Operation, int] | None = None
+        self._open_runs: dict[str, None] = {}
+        self._last_time = 0
         try:
             (folder / "artifacts").mkdir(parents=True, exist_ok=True)
-            self._lock = _acquire_lock(folder)
-            path = folder / JOURNAL_FILE
-            reader = JournalReader(folder)
-            reader.read_new()
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            os.ftruncate(self._file, reader.offset)
         except OSError as error:
             raise _unwritable(folder, error) from error
-        self._size, self._sequence, self._link = reader.offset, reader.sequence, reader.link
+        self._lock = _acquire_lock(folder)
+        try:
+            reader = JournalReader(folder)
+            for entry in reader.read_new():
+                self._note(entry.operation, entry.time)
+            self._file = os.open(folder / JOURNAL_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            os.ftruncate(self._file, reader.offset)
+        except OSError as error:
+            self._lock.release()
+            raise _unwritable(folder, error) from error
+        except JournalError:
+            self._lock.release()
+            raise
+        self._end = _End(reader.offset, reader.sequence, reader.link)
         self._syncer = threading.Thread(target=self._sync_every_second, name="hokusai-journal-sync", daemon=True)
         self._syncer.start()
 
@@ -160,59 +182,90 @@ class FileJournal:
             if self._closed:
                 msg = f"{self.folder}: the journal is closed, nothing more can be recorded in it."
                 raise JournalError(msg)
-            line = _encode(self._sequence + 1, time.time_ns() // 1_000_000, self._link, body)
-            self._write(line + b"\n")
-            self._sequence += 1
-            self._link = sha256(line)
+            self._settle()
+            now = time.time_ns() // 1_000_000
+            line = _encode(self._end.sequence + 1, now, self._end.link, body)
+            # An exception from a signal handler may come between any two lines from here on.
+            end = _End(self._end.size + len(line) + 1, self._end.sequence + 1, sha256(line))
+            self._next = (end, operation, now)
             self._unsynced = True
+            self._write(line + b"\n")
+            self._settle()
         self._wake.set()
 
     def stage(self, content: bytes | Path) -> StagedFile:
         """Keep bytes under ``artifacts/`` by their SHA-256; the file appears whole or not at all."""
-        digest = sha256(content) if isinstance(content, bytes) else file_sha256(content)
-        target = staged_path(self.folder, digest)
+        partial = self.folder / "artifacts" / f"{os.getpid()}.{threading.get_ident()}.partial"
+        digest, size = hashlib.sha256(), 0
         try:
-            if not target.exists():
-                partial = target.with_name(f"{digest}.{os.getpid()}.{threading.get_ident()}.partial")
-                with partial.open("wb") as file:
-                    if isinstance(content, bytes):
-                        file.write(content)
-                    else:
-                        with content.open("rb") as source:
-                            shutil.copyfileobj(source, file, 1 << 20)
-                    file.flush()
-                    os.fsync(file.fileno())
-                partial.replace(target)
-            return StagedFile(digest, target.stat().st_size)
+            # The digest is taken from what is written: the file may change while it is copied.
+            with partial.open("wb") as target:
+                for chunk in _chunks(content):
+                    target.write(chunk)
+                    digest.update(chunk)
+                    size += len(chunk)
+                target.flush()
+                os.fsync(target.fileno())
+            partial.replace(staged_path(self.folder, digest.hexdigest()))
         except OSError as error:
             raise _unwritable(self.folder, error) from error
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+        return StagedFile(digest.hexdigest(), size)
 
     def sync(self) -> None:
         """Flush to the disk."""
         with self._mutex:
-            if self._unsynced and not self._closed:
-                self._unsynced = False
+            if self._failure:
+                # The system reports a failed flush once and then forgets what was lost; this journal does not.
+                raise self._failure
+            if not self._unsynced or self._closed:
+                return
+            try:
                 os.fsync(self._file)
+            except OSError as error:
+                self._failure = _unwritable(self.folder, error)
+                raise self._failure from error
+            self._unsynced = False
 
     def close(self) -> None:
-        """Record the end, flush, and release the writer's lock. A second call does nothing."""
+        """End what is still open as KILLED, record the end, flush, and release the writer's lock.
+
+        A second call does nothing.
+        """
         if self._closed:
             return
-        self.append(CloseJournal())
-        self.abandon()
+        try:
+            self.end_open_runs()
+            self.append(CloseJournal())
+        finally:
+            self.abandon()
+
+    def end_open_runs(self) -> tuple[str, ...]:
+        """End every run that has no end as KILLED, at the time of the last entry, and return their keys.
+
+        A run has none when its process died, and when the disk was full, or a signal came, while it was recorded.
+        """
+        keys, ended_at = tuple(self._open_runs), self._last_time
+        for run in reversed(keys):
+            self.append(EndRun(run=run, status="KILLED", ended_at=ended_at))
+        return keys
 
     def abandon(self) -> None:
         """Let go without recording an end, as a dying process would; what was recorded stays."""
         if self._closed:
             return
-        self.sync()
-        with self._mutex:
-            self._closed = True
-            os.close(self._file)
-        self._stop.set()
-        self._wake.set()
-        self._syncer.join()
-        self._lock.release()
+        try:
+            self.sync()
+        finally:
+            with self._mutex:
+                self._closed = True
+                os.close(self._file)
+            self._stop.set()
+            self._wake.set()
+            self._syncer.join()
+            self._lock.release()
 
     def _write(self, line: bytes) -> None:
         try:
@@ -220,16 +273,40 @@ class FileJournal:
             while written < len(line):
                 written += os.write(self._file, line[written:])
         except OSError as error:
-            os.ftruncate(self._file, self._size)
             raise _unwritable(self.folder, error) from error
-        self._size += len(line)
+
+    def _settle(self) -> None:
+        """Find out whether the last line was written whole; an exception may have come in the middle of it."""
+        if self._next is None:
+            return
+        try:
+            end, operation, moment = self._next
+            if os.fstat(self._file).st_size == end.size:
+                self._note(operation, moment)
+                self._end = end
+            else:
+                os.ftruncate(self._file, self._end.size)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+        self._next = None
+
+    def _note(self, operation: Operation, moment: int) -> None:
+        self._last_time = moment
+        if isinstance(operation, StartRun):
+            self._open_runs[operation.run] = None
+        elif isinstance(operation, EndRun):
+            self._open_runs.pop(operation.run, None)
 
     def _sync_every_second(self) -> None:
         while not self._stop.is_set():
             self._wake.wait()
             self._stop.wait(_SYNC_SECONDS)
             self._wake.clear()
-            self.sync()
+            try:
+                self.sync()
+            except JournalError:
+                # The next call of sync() raises it again, where someone hears it.
+                return
 
 
 class JournalReader:
@@ -255,11 +332,15 @@ class JournalReader:
             JournalError: A line is not what was written: the message names the line.
         """
         path = self.folder / JOURNAL_FILE
-        if not path.exists():
+        try:
+            with path.open("rb") as file:
+                file.seek(self.offset)
+                content = file.read()
+        except FileNotFoundError:
             return []
-        with path.open("rb") as file:
-            file.seek(self.offset)
-            content = file.read()
+        except OSError as error:
+            msg = f"{path}: the journal cannot be read ({error.strerror}). Make the file readable for this user."
+            raise JournalError(msg) from error
         entries = []
         for line in content.split(b"\n")[:-1]:
             entries.append(self._check(line))
@@ -277,7 +358,10 @@ class JournalReader:
             raise self._damaged(number, f"has sequence number {sequence}: a line is missing or out of order")
         if previous != self.link:
             raise self._damaged(number, "does not continue the line before it: one of them was edited")
-        entry = Entry(sequence, moment, from_json(value))
+        try:
+            entry = Entry(sequence, moment, from_json(value))
+        except JournalError as error:
+            raise self._damaged(number, f"cannot be used: {error}") from error
         self.sequence, self.link = sequence, sha256(line)
         return entry
 
@@ -299,11 +383,15 @@ def find_journals(root: Path) -> tuple[Path, ...]:
 
 
 def is_being_written(folder: Path) -> bool:
-    """Say whether a living process holds the writer's lock."""
-    try:
-        _acquire_lock(folder).release()
-    except JournalError:
+    """Say whether a living process holds the writer's lock.
+
+    Raises:
+        JournalError: That cannot be told, because the folder cannot be written.
+    """
+    lock = _try_lock(folder)
+    if lock is None:
         return True
+    lock.release()
     return False
 
 
@@ -319,40 +407,48 @@ def recover(folder: Path) -> tuple[str, ...]:
     Raises:
         JournalError: The journal is damaged, or its writer is alive.
     """
-    reader = JournalReader(folder)
-    entries = reader.read_new()
+    entries = JournalReader(folder).read_new()
     if entries and isinstance(entries[-1].operation, CloseJournal):
         return ()
     journal = FileJournal(folder)
     try:
-        open_runs = _open_runs(entry.operation for entry in entries)
-        for run in reversed(open_runs):
-            journal.append(EndRun(run=run, status="KILLED", ended_at=entries[-1].time))
+        return journal.end_open_runs()
     finally:
         journal.close()
-    return open_runs
-
-
-def _open_runs(operations: Iterable[Operation]) -> tuple[str, ...]:
-    runs: dict[str, None] = {}
-    for operation in operations:
-        if isinstance(operation, StartRun):
-            runs[operation.run] = None
-        elif isinstance(operation, EndRun):
-            runs.pop(operation.run, None)
-    return tuple(runs)
 
 
 def _acquire_lock(folder: Path) -> FileLock:
+    lock = _try_lock(folder)
+    if lock is None:
+        msg = f"{folder}: another process is writing this journal; wait until it has ended."
+        raise JournalError(msg)
+    return lock
+
+
+def _try_lock(folder: Path) -> FileLock | None:
     from filelock import FileLock, Timeout  # not needed to show --help
 
     lock = FileLock(folder / "lock", timeout=0, thread_local=False)
     try:
         lock.acquire()
-    except Timeout as error:
-        msg = f"{folder}: another process is writing this journal; wait until it has ended."
-        raise JournalError(msg) from error
+    except Timeout:
+        return None
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     return lock
+
+
+def _chunks(content: bytes | Path) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    try:
+        with content.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
+    except OSError as error:
+        msg = f"{content}: the file cannot be read ({error.strerror}), so the journal cannot keep it."
+        raise JournalError(msg) from error
 
 
 def _encode(sequence: int, moment: int, previous: str, body: object) -> bytes:

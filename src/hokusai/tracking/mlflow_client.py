@@ -22,6 +22,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import requests
 import yaml
+from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset,
@@ -62,6 +63,7 @@ _TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
 _TRANSIENT_CODES = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
 # With its default connection pool an overloaded server answers 400 with this in the text.
 _POOL_TIMEOUT = "QueuePool limit"
+_LONGEST_MESSAGE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class MlflowStore:
     def __init__(self, uri: str) -> None:
         """Open the store; a SQLite file that is not there is made."""
         self.uri = redact_credentials(uri)
+        self._address = uri
         path = sqlite_path(uri)
         if path is not None:
             create_sqlite_store(path)
@@ -156,9 +159,11 @@ class MlflowStore:
         self, experiment_id: str, *, name: str, started_at: int, parent_id: str | None, tags: Mapping[str, str]
     ) -> str:
         """Make a run and return its id. Not to be repeated blindly: search with :meth:`find_run_ids` first."""
-        all_tags = dict(tags) | ({MLFLOW_PARENT_RUN_ID: parent_id} if parent_id else {})
+        all_tags = {key: _storable(value) for key, value in tags.items()}
+        if parent_id:
+            all_tags[MLFLOW_PARENT_RUN_ID] = parent_id
         with self._translated():
-            run = self._client.create_run(experiment_id, start_time=started_at, tags=all_tags, run_name=name)
+            run = self._client.create_run(experiment_id, start_time=started_at, tags=all_tags, run_name=_storable(name))
         return str(run.info.run_id)
 
     def end_run(self, run_id: str, *, status: RunStatus, ended_at: int) -> None:
@@ -176,8 +181,8 @@ class MlflowStore:
     ) -> None:
         """Record metrics, parameters and tags in as few requests as MLflow's limits allow."""
         points = [Metric(point.name, point.value, point.time, point.step) for point in metrics]
-        params = [Param(name, value) for name, value in (parameters or {}).items()]
-        run_tags = [RunTag(name, value) for name, value in (tags or {}).items()]
+        params = [Param(name, _storable(value)) for name, value in (parameters or {}).items()]
+        run_tags = [RunTag(_storable(name), _storable(value)) for name, value in (tags or {}).items()]
         with self._translated():
             while points or params or run_tags:
                 self._client.log_batch(
@@ -196,7 +201,7 @@ class MlflowStore:
         inputs = [
             DatasetInput(
                 Dataset(
-                    name=dataset.name,
+                    name=_storable(dataset.name),
                     digest=dataset.digest[:_DATASET_DIGEST_LENGTH],
                     source_type="local",
                     source=json.dumps({"uri": dataset.source}),
@@ -214,7 +219,7 @@ class MlflowStore:
 
     def log_artifact(self, run_id: str, file: Path, path: str) -> None:
         """Upload a file's bytes under ``path`` within the run's artifacts."""
-        target = Path(path)
+        target = Path(_storable(path))
         with tempfile.TemporaryDirectory(prefix="hokusai-") as folder:
             # MLflow names an artifact after its file, and the staged file is named after its digest.
             named = Path(folder) / target.name
@@ -247,9 +252,10 @@ class MlflowStore:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-            found = self._client.search_model_versions(f"name = '{name}' AND tags.`{MODEL_KEY_TAG}` = '{key}'")
-            if found:
-                return str(found[0].version)
+            # By key alone: a name with a quotation mark in it would break the filter.
+            for version in self._client.search_model_versions(f"tags.`{MODEL_KEY_TAG}` = '{key}'"):
+                if version.name == name:
+                    return str(version.version)
             made = self._client.create_model_version(
                 name,
                 source=f"models:/{model_id}",
@@ -324,22 +330,42 @@ class MlflowStore:
         try:
             yield
         except MlflowException as error:
-            status = error.get_http_status_code()
-            message = str(error.message).splitlines()[0][:300]
+            if isinstance(error.__context__, requests.RequestException):
+                raise self._unreachable(error.__context__) from error
             is_outage = (
-                status in _TRANSIENT_STATUS
+                error.get_http_status_code() in _TRANSIENT_STATUS
                 or error.error_code in _TRANSIENT_CODES
                 or _POOL_TIMEOUT in str(error)
-                or isinstance(error.__cause__, requests.RequestException)
             )
-            problem = f"the tracking server answered: {message}." if status else f"no answer ({message})."
+            problem = f"the tracking store answered: {self._words(error)}."
             raise TrackingServerError(self.uri, problem, is_outage=is_outage) from error
         except requests.RequestException as error:
-            problem = f"the tracking server cannot be reached ({type(error).__name__})."
+            raise self._unreachable(error) from error
+        except ParseError as error:
+            problem = f"the answer is not MLflow's ({self._words(error)})."
             raise TrackingServerError(self.uri, problem, is_outage=True) from error
         except (SQLAlchemyError, OSError) as error:
-            message = str(error).splitlines()[0][:300]
-            raise TrackingServerError(self.uri, f"the store failed ({message}).", is_outage=True) from error
+            raise TrackingServerError(self.uri, f"the store failed ({self._words(error)}).", is_outage=True) from error
+        except ValueError as error:
+            problem = f"MLflow cannot use this address or value ({self._words(error)})."
+            raise TrackingServerError(self.uri, problem, is_outage=False) from error
+
+    def _words(self, error: Exception) -> str:
+        """Return the first line of what a foreign error says, without the credentials that it may repeat."""
+        text = str(error).strip().replace(self._address, self.uri) or type(error).__name__
+        return text.splitlines()[0][:_LONGEST_MESSAGE]
+
+    def _unreachable(self, error: requests.RequestException) -> TrackingServerError:
+        if isinstance(error, requests.exceptions.RetryError):
+            return TrackingServerError(self.uri, "the tracking server answers with errors only.", is_outage=True)
+        is_late = isinstance(error, requests.Timeout)
+        problem = "the tracking server does not answer." if is_late else "the tracking server cannot be reached."
+        return TrackingServerError(self.uri, problem, is_outage=True)
+
+
+def _storable(text: str) -> str:
+    """Return the text with lone surrogates, which the names of files may hold and no store takes, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _stored_run(run: MlflowRun) -> StoredRun:

@@ -6,16 +6,18 @@ Credentials are MLflow's own environment variables (``MLFLOW_TRACKING_USERNAME``
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit, urlunsplit
 
 from annotated_types import Gt
 
 __all__ = ["TrackingSettings", "default_store_uri", "redact_credentials", "shipper_environment", "sqlite_path"]
 
 SQLITE_PREFIX = "sqlite:///"
+# Not urlsplit: an address that it refuses may hold a password as well.
+_CREDENTIALS = re.compile(r"(?<=:)//[^/?#]*@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +60,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 def redact_credentials(uri: str) -> str:
     """Return the URI without user name and password."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rsplit("@", 1)[1]))
+    return _CREDENTIALS.sub("//", uri, count=1)
 
 
 def shipper_environment(settings: TrackingSettings) -> dict[str, str]:

@@ -209,15 +209,15 @@ def from_json(value: Mapping[str, JsonValue]) -> Operation:
         )
         raise JournalError(msg)
     arguments = {field: value[field] for field in _FIELDS[kind] if field in value}
-    if kind is LogMetrics:
-        metrics = arguments["metrics"]
-        arguments["metrics"] = {key: _NON_FINITE.get(number, number) for key, number in metrics.items()}  # type: ignore[union-attr,arg-type]
-    if kind is LogModel:
-        arguments["requirements"] = tuple(arguments["requirements"])  # type: ignore[arg-type]
     try:
+        if kind is LogMetrics:
+            metrics = arguments["metrics"]
+            arguments["metrics"] = {key: _NON_FINITE.get(number, number) for key, number in metrics.items()}  # type: ignore[union-attr,arg-type]
+        if kind is LogModel:
+            arguments["requirements"] = tuple(arguments["requirements"])  # type: ignore[arg-type]
         return kind(**arguments)  # type: ignore[arg-type]
-    except TypeError as error:
-        msg = f"operation {name!r} lacks a field ({error}); the journal is damaged."
+    except (AttributeError, KeyError, TypeError) as error:
+        msg = f"operation {name!r} lacks a field, or has one of the wrong type ({error}); the journal is damaged."
         raise JournalError(msg) from error
 
 

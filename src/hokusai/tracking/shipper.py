@@ -34,7 +34,7 @@ from hokusai.tracking.operations import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from hokusai.tracking.mlflow_client import MetricPoint, MlflowStore
@@ -84,10 +84,17 @@ class JournalShipper:
     lock in :func:`ship`.
     """
 
-    def __init__(self, folder: Path, store: MlflowStore) -> None:
-        """Continue where an earlier shipper stopped, if it sent to the same store."""
+    def __init__(self, folder: Path, store: MlflowStore, *, on_progress: Callable[[], None] | None = None) -> None:
+        """Continue where an earlier shipper stopped, if it sent to the same store.
+
+        Args:
+            folder: The journal's folder.
+            store: Where it goes.
+            on_progress: Called whenever the store has taken something; default None.
+        """
         self.folder = folder
         self._store = store
+        self._on_progress = on_progress
         self._reader = JournalReader(folder)
         self._pending: list[Entry] = []
         self._batches: dict[str, _Batch] = {}
@@ -114,8 +121,12 @@ class JournalShipper:
                     self._header = entry.operation
                 elif entry.sequence > self.state.confirmed:
                     self._send(entry)
+                    if self._on_progress and not self._batches:
+                        self._on_progress()
             for run in list(self._batches):
                 self._flush(run)
+                if self._on_progress:
+                    self._on_progress()
         except BaseException:
             # Its answer may have been lost: look again before making anything.
             self._looked_for_runs = False
@@ -171,7 +182,10 @@ class JournalShipper:
 
     def _register_model(self, operation: RegisterModel) -> None:
         key = f"{self._require_header().evaluation}:{operation.model}"
-        model_id = self.state.model_ids[operation.model]
+        model_id = self.state.model_ids.get(operation.model)
+        if model_id is None:
+            msg = f"{self.folder}: the journal registers the model {operation.model!r} without having logged it."
+            raise JournalError(msg)
         run_id = self._run_id(operation.run)
         version = self._store.register_model(
             model_id, run_id=run_id, name=operation.registered_name, key=key, tags=operation.tags
@@ -282,5 +296,11 @@ def read_destination(folder: Path) -> OpenJournal:
 def _write_shipping_state(folder: Path, state: ShippingState) -> None:
     text = json.dumps({name: getattr(state, name) for name in ShippingState.__slots__})
     partial = folder / f"{SHIPPING_FILE}.{os.getpid()}.partial"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(folder / SHIPPING_FILE)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(folder / SHIPPING_FILE)
+    except OSError as error:
+        msg = (
+            f"{folder}: what was shipped cannot be noted ({error.strerror}). Free some space, then run `hokusai sync`."
+        )
+        raise JournalError(msg) from error

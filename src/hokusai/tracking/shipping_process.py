@@ -2,9 +2,9 @@
 
 :class:`ShippingProcess` is the handle in the process that evaluates; :func:`main` is what runs on the other side. They
 talk in JSON lines: ``{"follow": FOLDER}`` and ``{"finish": true}`` one way, events the other. The process has MLflow
-to itself: its import, its global settings and its hanging calls never touch the evaluation. It ignores Ctrl-C, because
-the evaluation decides what an interrupt means, and when the evaluation dies without a word it closes the dead runs,
-ships what there is, and ends.
+to itself: its import, its global settings and its hanging calls never touch the evaluation. It ignores the signals that
+reach a whole group of processes (Ctrl-C, termination, a terminal that closes), because the evaluation decides what they
+mean, and when the evaluation dies without a word it closes the dead runs, ships what there is, and ends.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ import tempfile
 import threading
 import time
 import traceback
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from hokusai.errors import HokusaiError, JournalError, TrackingServerError
+from hokusai.tracking.journal import is_being_written
 from hokusai.tracking.mlflow_config import TrackingSettings, shipper_environment
 from hokusai.tracking.shipper import JournalShipper, ShippingState, read_shipping_state, ship
 
@@ -36,8 +38,10 @@ __all__ = ["ShippingProcess"]
 _MODULE = "hokusai.tracking.shipping_process"
 _URI_VARIABLE = "HOKUSAI_SHIPPING_URI"
 _START_SECONDS = 60.0
+_ATTEMPTS_AT_THE_END = 2
 _POLL_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
+_DEATH_SECONDS = 10.0
 
 
 class ShippingProcess:
@@ -56,6 +60,7 @@ class ShippingProcess:
         self._last_news = time.monotonic()
         self._complete: set[str] = set()
         self._problems: dict[str, str] = {}
+        self._failures: Counter[str] = Counter()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
         self._process = subprocess.Popen(  # noqa: S603  (our own module, by our own interpreter)
             [sys.executable, "-m", _MODULE],
@@ -73,7 +78,9 @@ class ShippingProcess:
         self._tell({"follow": str(folder)})
 
     def wait(self, folder: Path) -> tuple[ShippingState | None, str]:
-        """Wait until a closed journal has been shipped whole, or the store makes no progress for ``wait_seconds``.
+        """Wait until a closed journal has been shipped whole.
+
+        Give up when the store has failed twice since the call, or has made no progress for ``wait_seconds``.
 
         Returns:
             How far the journal has come, and why it has not come further: empty when it is complete.
@@ -81,7 +88,8 @@ class ShippingProcess:
         key = str(folder)
         with self._changed:
             began = time.monotonic()
-            while key not in self._complete and self._process_is_alive():
+            given_up = self._failures[key] + _ATTEMPTS_AT_THE_END
+            while key not in self._complete and self._process_is_alive() and self._failures[key] < given_up:
                 patience = self._wait_seconds if self._ready else _START_SECONDS
                 left = max(self._last_news, began) + patience - time.monotonic()
                 if left <= 0:
@@ -124,6 +132,7 @@ class ShippingProcess:
                 self._ready = True
                 if "problem" in news:
                     self._problems[folder] = news["problem"]
+                    self._failures[folder] += 1
                 else:
                     self._last_news = time.monotonic()
                     self._problems.pop(folder, None)
@@ -174,6 +183,7 @@ class _Follower:
         for folder, (_, lock) in self._shippers.items():
             lock.release()
             try:
+                _wait_for_death(Path(folder))
                 ship(Path(folder), store)
             except HokusaiError as error:
                 self.report(folder=folder, problem=str(error))
@@ -196,11 +206,17 @@ class _Follower:
         return False
 
     def _follow(self, folder: str, store: MlflowStore) -> None:
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
         lock = FileLock(Path(folder) / "shipping.lock", timeout=0)
-        lock.acquire()
-        self._shippers[folder] = (JournalShipper(Path(folder), store), lock)
+        try:
+            lock.acquire()
+        except (Timeout, OSError) as error:
+            # The other journals that this process follows must not suffer from this one.
+            self.report(folder=folder, problem=f"{folder}: the journal cannot be taken for shipping ({error}).")
+            return
+        shipper = JournalShipper(Path(folder), store, on_progress=lambda: self.report(folder=folder))
+        self._shippers[folder] = (shipper, lock)
 
     def _advance(self, folder: str) -> None:
         shipper, lock = self._shippers[folder]
@@ -220,9 +236,18 @@ class _Follower:
             del self._shippers[folder]
 
 
+def _wait_for_death(folder: Path) -> None:
+    """Wait until a dying writer has let go of its journal: the system closes its pipes before its locks."""
+    deadline = time.monotonic() + _DEATH_SECONDS
+    while is_being_written(folder) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+
+
 def main() -> None:
     """Ship for the parent process until it says to finish, or until it has died."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A signal to the whole group is the parent's affair; this process sees its parent end, and ends after it.
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)
     # Whatever a library prints must not get among the news.
     news = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
