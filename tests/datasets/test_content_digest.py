@@ -6,6 +6,8 @@ import hashlib
 import io
 import struct
 from decimal import Context, Decimal
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +19,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pyarrow import feather, parquet, types
 
-from hokusai.datasets.content_digest import (
-    ContentDigester,
-    contained_in,
-    content_digest,
-    first_occurrences,
-    multiset_digest,
-    row_digests,
-)
+from hokusai.datasets.content_digest import ContentDigester, content_digest
+from hokusai.datasets.row_digests import contained_in, first_occurrences, multiset_digest, row_digests
 from hokusai.errors import DataError
 
 if TYPE_CHECKING:
@@ -136,7 +132,7 @@ def scalar(kind: pa.DataType, value: Any) -> bytes:
     if types.is_integer(kind):
         return struct.pack("<q", value or 0)
     if types.is_floating(kind):
-        value = value or 0.0 if value is None else value
+        value = 0.0 if value is None else value
         return struct.pack("<d", value) if value == value else bytes.fromhex("000000000000f87f")  # noqa: PLR0124
     if types.is_date32(kind):
         return struct.pack("<i", value or 0)
@@ -152,7 +148,7 @@ def raw(value: str | bytes | None) -> bytes:
     return value.encode() if isinstance(value, str) else (value or b"")
 
 
-def body(kind: pa.DataType, values: Sequence[Any]) -> bytes:
+def body(kind: pa.DataType, values: Sequence[Any]) -> bytes:  # noqa: PLR0911 -- one return per type reads best
     has_nulls = any(value is None for value in values)
     moments = [moment(kind, value or 0) for value in values] if is_moment(kind) else []
     has_nanoseconds = any(rest for _, rest in moments)
@@ -263,7 +259,7 @@ SCALARS: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
     (pa.uint32(), st.integers(0, 2**32 - 1)),
     (pa.int64(), I64),
     (pa.uint64(), st.integers(0, 2**63 - 1)),
-    (pa.float16(), st.floats(width=16)),
+    (pa.float16(), st.floats(width=16).map(np.float16)),
     (pa.float32(), st.floats(width=32)),
     (pa.float64(), st.floats()),
     (pa.string(), st.text(st.characters(exclude_categories=["Cs"]), max_size=9)),
@@ -292,7 +288,8 @@ def nullable(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 def kinds_with_values(draw: st.DrawFn, depth: int = 2) -> tuple[pa.DataType, st.SearchStrategy[Any]]:
     shape = draw(st.sampled_from(["scalar", "scalar", "list", "struct", "map"])) if depth else "scalar"
     if shape == "scalar":
-        return draw(st.sampled_from(SCALARS))
+        kind, values = draw(st.sampled_from(SCALARS))
+        return kind, values
     inner_kind, inner = draw(kinds_with_values(depth - 1))
     if shape == "list":
         return pa.list_(inner_kind), st.lists(nullable(inner), max_size=3)
@@ -302,8 +299,8 @@ def kinds_with_values(draw: st.DrawFn, depth: int = 2) -> tuple[pa.DataType, st.
         )
     names = draw(st.lists(NAMES, unique=True, max_size=3))
     parts = [(name, *draw(kinds_with_values(depth - 1))) for name in names]
-    values = st.fixed_dictionaries({name: nullable(part) for name, _, part in parts})
-    return pa.struct([(name, kind) for name, kind, _ in parts]), values
+    members_of = st.fixed_dictionaries({name: nullable(part) for name, _, part in parts})
+    return pa.struct([(name, kind) for name, kind, _ in parts]), members_of
 
 
 @st.composite
@@ -314,16 +311,11 @@ def tables(draw: st.DrawFn, *, depth: int = 2, min_rows: int = 0) -> tuple[pa.Ta
     for name in names:
         kind, values = draw(kinds_with_values(depth))
         columns.append((name, kind, draw(st.lists(nullable(values), min_size=rows, max_size=rows))))
-    arrays = [array_of(kind, values) for _, kind, values in columns]
+    arrays = [pa.array(values, kind) for _, kind, values in columns]
     return pa.Table.from_arrays(arrays, names=names), columns
 
 
-def array_of(kind: pa.DataType, values: list[Any]) -> pa.Array:
-    if types.is_float16(kind):
-        return pa.array([None if value is None else np.float16(value) for value in values], kind)
-    return pa.array(values, kind)
-
-
+@cache
 def big_table(rows: int = 150_000) -> pa.Table:
     rng = np.random.default_rng(7)
     missing = rng.random(rows) < 0.1
@@ -398,7 +390,7 @@ def further_vectors() -> dict[str, Columns]:
 
 
 def table_of(columns: Columns) -> pa.Table:
-    return pa.Table.from_arrays([array_of(kind, values) for _, kind, values in columns], names=[c[0] for c in columns])
+    return pa.Table.from_arrays([pa.array(values, kind) for _, kind, values in columns], names=[c[0] for c in columns])
 
 
 def test_the_page_gives_every_vector() -> None:
@@ -419,7 +411,7 @@ def test_a_further_vector_agrees_with_the_slow_reading(name: str) -> None:
 # --- against the slow reading -----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(drawn=tables())
 def test_any_table_has_the_digests_of_the_slow_reading(drawn: tuple[pa.Table, Columns]) -> None:
     table, columns = drawn
@@ -428,7 +420,7 @@ def test_any_table_has_the_digests_of_the_slow_reading(drawn: tuple[pa.Table, Co
     assert multiset_digest(table) == slow_multiset(columns)
 
 
-@pytest.mark.parametrize("rows", [65_535, 65_536, 65_537, 131_072, 196_609])
+@pytest.mark.parametrize("rows", [65_535, 65_536, 65_537, 131_072, 262_145])
 def test_tables_around_whole_chunks_agree_with_the_slow_reading(rows: int) -> None:
     values = [None if row % 7 == 0 else row % 2 == 0 for row in range(rows)]
     columns: Columns = [("flag", pa.bool_(), values)]
@@ -438,19 +430,19 @@ def test_tables_around_whole_chunks_agree_with_the_slow_reading(rows: int) -> No
 # --- what is not content ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(drawn=tables(), cuts=st.lists(st.integers(0, 12), max_size=5))
 def test_batches_are_not_content(drawn: tuple[pa.Table, Columns], cuts: list[int]) -> None:
     table, _ = drawn
     edges = [0, *sorted(min(cut, table.num_rows) for cut in cuts), table.num_rows]
-    parts = [table.slice(start, stop - start) for start, stop in zip(edges, edges[1:], strict=False)]
+    parts = [table.slice(start, stop - start) for start, stop in pairwise(edges)]
     assert digest_of_batches(parts, table.schema) == content_digest(table)
     glued = pa.concat_tables(parts)
     assert content_digest(glued) == content_digest(table)
     assert row_digests(glued).tobytes() == row_digests(table).tobytes()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(drawn=tables(), data=st.data())
 def test_where_a_slice_was_cut_from_is_not_content(drawn: tuple[pa.Table, Columns], data: st.DataObject) -> None:
     table, columns = drawn
@@ -479,6 +471,8 @@ def test_a_digest_can_be_read_between_batches() -> None:
         assert digester.hexdigest() == content_digest(table.slice(0, start + 35_000))
 
 
+# Arrow has them from its release 19 on.
+NARROW_DECIMALS = [pa.decimal32(6, 2), pa.decimal64(17, 2)] if hasattr(pa, "decimal32") else []
 TEXTS = ["", None, "é", "a longer text that no view keeps inside itself", "b", "b"]
 TEXT_KINDS = [pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
 BINARY_KINDS = [pa.large_binary(), pa.binary_view(), pa.dictionary(pa.int32(), pa.binary())]
@@ -507,8 +501,7 @@ def test_the_encoding_of_text_is_not_content(kind: pa.DataType) -> None:
         (pa.duration("s"), pa.duration("ns")),
         (pa.time32("s"), pa.time64("ns")),
         (pa.decimal128(5, 2), pa.decimal256(60, 2)),
-        (pa.decimal128(5, 2), pa.decimal32(6, 2)),
-        (pa.decimal128(5, 2), pa.decimal64(17, 2)),
+        *((pa.decimal128(5, 2), kind) for kind in NARROW_DECIMALS),
     ],
     ids=str,
 )
@@ -545,6 +538,49 @@ def test_a_dictionary_may_change_from_chunk_to_chunk_and_inside_lists() -> None:
     assert content_digest(pa.table({"x": flat})) == content_digest(pa.table({"x": ["a", "b", "c", None, "a"]}))
     inside = pa.chunked_array([pa.array([["a"]], pa.list_(kind)), pa.array([["c", "a"]], pa.list_(kind))])
     assert content_digest(pa.table({"x": inside})) == content_digest(pa.table({"x": [["a"], ["c", "a"]]}))
+
+
+def test_encodings_inside_nested_values_are_not_content() -> None:
+    odd = pa.struct(
+        [
+            ("view", pa.string_view()),
+            ("code", pa.dictionary(pa.int8(), pa.string())),
+            ("views", pa.list_view(pa.binary_view())),
+            ("pair", pa.list_(pa.string_view(), 1)),
+            ("codes", pa.large_list(pa.dictionary(pa.int8(), pa.string()))),
+            ("map", pa.map_(pa.string(), pa.string_view())),
+        ]
+    )
+    text, texts, blobs = pa.string(), pa.list_(pa.string()), pa.list_(pa.binary())
+    kinds = [text, text, blobs, texts, texts, pa.map_(text, text)]
+    plain = pa.struct(list(zip((field.name for field in odd), kinds, strict=True)))
+    first = {"view": "x" * 30, "code": "q", "views": [b"k" * 30, None], "pair": ["z"], "codes": ["a", None], "map": []}
+    last = {"view": None, "code": "r", "views": None, "pair": [None], "codes": [], "map": [("k", None)]}
+    whole = pa.array([first, first, last, dict.fromkeys(first)], odd)
+    covered = pa.StructArray.from_arrays(
+        [whole.field(at) for at in range(len(odd))], fields=list(odd), mask=pa.array([False, True, False, False])
+    )
+    values = [first, None, last, dict.fromkeys(first)]
+    for shift in range(3):
+        table, columns = pa.table({"x": covered}).slice(shift), [("x", plain, values[shift:])]
+        assert content_digest(table) == slow_digest(columns)
+        assert [digest.tobytes() for digest in row_digests(table)] == slow_rows(columns)
+        one_by_one = [table.slice(row, 1) for row in range(table.num_rows)]
+        assert digest_of_batches(one_by_one, table.schema) == slow_digest(columns)
+
+
+def test_maps_of_maps_of_nothing_keep_all_their_entries() -> None:
+    kind = pa.map_(pa.string(), pa.map_(pa.string(), pa.null()))
+    columns: Columns = [("x", kind, [[], [("", [("", None), ("", None)])], None])]
+    assert content_digest(table_of(columns)) == slow_digest(columns)
+    assert [digest.tobytes() for digest in row_digests(table_of(columns))] == slow_rows(columns)
+
+
+@pytest.mark.parametrize("kind", [pa.list_(INT), NESTED, pa.map_(pa.string(), INT), pa.string(), pa.null()], ids=str)
+def test_a_column_of_nothing_but_nulls_has_its_digest(kind: pa.DataType) -> None:
+    columns: Columns = [("x", kind, [None] * 9)]
+    assert content_digest(table_of(columns)) == slow_digest(columns)
+    assert [digest.tobytes() for digest in row_digests(table_of(columns))] == slow_rows(columns)
 
 
 def test_what_lies_under_a_null_is_not_content() -> None:
@@ -591,7 +627,7 @@ def test_every_not_a_number_is_one_value() -> None:
     assert len({row_digests(table).tobytes() for table in tables_of_one}) == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(drawn=tables(depth=1))
 def test_a_feather_round_trip_keeps_the_digest(drawn: tuple[pa.Table, Columns]) -> None:
     table, _ = drawn
@@ -610,7 +646,7 @@ def test_a_parquet_round_trip_keeps_the_digest() -> None:
         assert digest_of_batches(batches, batches[0].schema) == content_digest(table)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(drawn=tables(depth=0, min_rows=1), order=st.randoms(use_true_random=False))
 def test_the_multiset_digest_ignores_the_order_of_rows_and_nothing_else(
     drawn: tuple[pa.Table, Columns], order: Any
@@ -624,17 +660,19 @@ def test_the_multiset_digest_ignores_the_order_of_rows_and_nothing_else(
 # --- what is content --------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(drawn=tables(min_rows=1), data=st.data())
 def test_changing_any_one_value_changes_the_digest(drawn: tuple[pa.Table, Columns], data: st.DataObject) -> None:
     table, columns = drawn
     at = data.draw(st.integers(0, len(columns) - 1))
     row = data.draw(st.integers(0, table.num_rows - 1))
     name, kind, values = columns[at]
+    was = slow_row([kind], [values[row]])
+    others = [value for value in [*values, None] if slow_row([kind], [value]) != was]
+    assume(others)
     changed = values.copy()
-    changed[row] = data.draw(st.sampled_from([*values, None]))
-    assume(slow_row([kind], [changed[row]]) != slow_row([kind], [values[row]]))
-    other = table.set_column(at, pa.field(name, kind), array_of(kind, changed))
+    changed[row] = data.draw(st.sampled_from(others))
+    other = table.set_column(at, pa.field(name, kind), pa.array(changed, kind))
     assert content_digest(other) != content_digest(table)
     differing = np.flatnonzero(row_digests(other) != row_digests(table))
     assert differing.tolist() == [row]

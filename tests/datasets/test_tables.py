@@ -503,7 +503,7 @@ def test_json_values_that_do_not_agree_are_refused_by_row(tmp_path: Path, values
     ],
 )
 def test_json_and_parquet_values_keep_their_kind_under_an_expected_schema(
-    tmp_path: Path, kind: pa.DataType, value: object, fits: bool
+    tmp_path: Path, kind: pa.DataType, value: object, *, fits: bool
 ) -> None:
     expected = pa.schema([("x", kind)])
     json_bytes = json.dumps([{"x": None}, {"x": value}]).encode()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hokusai.datasets.content_digest import contained_in, first_occurrences, row_digests
+from hokusai.datasets.row_digests import contained_in, first_occurrences, row_digests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
