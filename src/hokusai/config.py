@@ -16,6 +16,7 @@ import tomllib
 import types
 import typing
 from dataclasses import dataclass, field
+from datetime import date, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -181,13 +182,15 @@ def load_tracking(path: Path | None, *, uri: str | None = None) -> TrackingSetti
     if path is not None:
         return load_config(path, flags=flags).config.tracking
     folder = Path.cwd()
-    settings = TrackingSettings(journal=folder / TrackingSettings().journal)
+    journal = os.environ.get("HOKUSAI_TRACKING_JOURNAL") or TrackingSettings().journal
+    settings = TrackingSettings(journal=folder / journal)
     return dataclasses.replace(settings, uri=uri or resolve_store(settings, folder=folder))
 
 
 def resolve_store(settings: TrackingSettings, *, folder: Path | None = None) -> str:
-    """Return the tracking URI to use: the configured one, MLflow's environment variable, or a file in the folder."""
-    return settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or default_store_uri(folder or Path.cwd())
+    """Return the tracking URI to use: the configured one, the environment's, or a file in the folder."""
+    given = (os.environ.get(name) for name in ("HOKUSAI_TRACKING_URI", "MLFLOW_TRACKING_URI"))
+    return settings.uri or next(filter(None, given), "") or default_store_uri(folder or Path.cwd())
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Origin]]:
@@ -205,8 +208,19 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Origin]]:
     origins = {key: Origin(str(path), _line_of(key, lines)) for key in _leaves(values)}
     for key in list(origins):
         value = _lookup(values, key)
+        _require_no_date(key, value, origins[key])
         _insert(values, key, _absolute(key, value, path.resolve().parent), origins[key])
     return values, origins
+
+
+def _require_no_date(key: str, value: Any, origin: Origin) -> None:
+    """Refuse TOML's dates and times: no setting takes one, and a text without its quotes may look like one."""
+    if isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _require_no_date(key, inner, origin)
+    elif isinstance(value, (date, time)):
+        problem = f"got the date or time {value}, expected a text: put it in quotes."
+        raise ConfigurationError(problem, key=key, source=origin.source, line=origin.line)
 
 
 def _key_lines(text: str) -> dict[str, int]:
@@ -390,10 +404,13 @@ def _check_names_and_files(config: PipelineConfig, origins: Mapping[str, Origin]
         template = getattr(config.tracking, name)
         try:
             filled = template.format(**{part[1:-1]: "x" for part in fields.split()})
-        except (KeyError, IndexError, ValueError):
+            require_experiment_name(filled)
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError):
             refuse(f"tracking.{name}", f"got {template!r}, expected a text with no other fields than {fields}.")
-        else:
-            require_experiment_name(filled, source=str(origins.get(f"tracking.{name}", _DEFAULT)))
+        except ConfigurationError as error:
+            refuse(f"tracking.{name}", error.problem)
+    if re.search("[/:]", config.tracking.registered_model):
+        refuse("tracking.registered_model", f"got {config.tracking.registered_model!r}, expected no '/' and no ':'.")
     files = {"data.base": config.data.base, "data.benchmark": config.data.benchmark}
     files |= {f"data.contributions.{n}.path": item.path for n, item in enumerate(config.data.contributions)}
     for key, file in files.items():

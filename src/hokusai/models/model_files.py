@@ -7,6 +7,7 @@ trusts by default; functions are not, because a file may name one with an effect
 from __future__ import annotations
 
 import inspect
+from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -61,7 +62,7 @@ def to_model_file(model: SklearnModel, *, name: str, training_table: pa.Table, i
         },
         inputs={feature: _mlflow_type(schema.field(feature).type) for feature in model.features},
         output=_output_type(model) if is_classifier else "double",
-        requirements=tuple(f"{package}=={version(package)}" for package in _REQUIREMENTS),
+        requirements=_requirements(),
     )
 
 
@@ -93,6 +94,11 @@ def load_skops(path: Path, *, source: str) -> SklearnModel:
         msg = f"{source}: the model does not say which columns it needs. Fit it on a data frame, so that it knows them."
         raise ModelError(msg)
     return SklearnModel(estimator, features=tuple(str(name) for name in names))
+
+
+@cache
+def _requirements() -> tuple[str, ...]:
+    return tuple(f"{package}=={version(package)}" for package in _REQUIREMENTS)
 
 
 def _is_trusted(name: str) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hokusai.digests import canonical_json
 from hokusai.errors import ConfigurationError, ModelError
 from hokusai.records import Predictions
 
@@ -173,6 +174,11 @@ def make_trainer(estimator: str, parameters: Mapping[str, Any]) -> Trainer:
     if "random_state" in parameters:
         problem = "the seed belongs to Hokusai, which fits every arm with seeds 0, 1, 2 …; set training.seeds instead."
         raise ConfigurationError(problem, key="training.parameters.random_state")
+    try:
+        canonical_json(dict(parameters))
+    except ValueError as error:
+        problem = f"cannot be put on record exactly ({error}); expected texts, lists, tables and finite numbers."
+        raise ConfigurationError(problem, key="training.parameters") from error
     try:
         instance = found(**parameters)
     except TypeError as error:

@@ -167,7 +167,7 @@ def _read(settings: DataSettings, path: Path, *, expected: pa.Schema | None = No
     reading = ReadSettings(delimiter=settings.delimiter, missing_values=settings.missing_values, types=settings.types)
     columns = None if expected is None else expected.names
     if expected is None and settings.features:
-        columns = [*settings.features, settings.label]
+        columns = list(dict.fromkeys([*settings.features, settings.label]))
     return read_table(path, settings=reading, expected=expected, columns=columns)
 
 
@@ -179,7 +179,11 @@ def _features(settings: DataSettings, found: Sequence[str]) -> tuple[str, ...]:
     if unknown:
         problem = f"no column {unknown[0]!r} to leave out (data.exclude); found {', '.join(map(repr, found))}."
         raise DataError(str(settings.base), problem)
-    wanted = settings.features or tuple(found)
+    mistyped = [name for name in settings.types if name not in found and not settings.features]
+    if mistyped:
+        problem = f"no column {mistyped[0]!r} to declare (data.types); found {', '.join(map(repr, found))}."
+        raise DataError(str(settings.base), problem)
+    wanted = dict.fromkeys(settings.features or found)
     features = tuple(name for name in wanted if name != settings.label and name not in settings.exclude)
     if not features:
         raise DataError(str(settings.base), "no column is left to predict from; expected at least one feature.")

@@ -60,7 +60,7 @@ class DeltaSettings:
     __pydantic_config__ = {"extra": "forbid", "strict": True}
 
     metric: str = ""
-    minimum_gain: Annotated[float, Interval(ge=0)] = 0.0
+    minimum_gain: Annotated[float, Interval(ge=0, lt=math.inf)] = 0.0
     confidence: Annotated[float, Interval(ge=0.5, lt=1)] = 0.95
     output: Path | None = None
 

@@ -146,7 +146,6 @@ class FileJournal:
         """Take the writer's lock and continue after the last whole line."""
         self.folder = folder
         self._mutex = threading.Lock()
-        self._wake = threading.Event()
         self._stop = threading.Event()
         self._unsynced = False
         self._closed = False
@@ -191,7 +190,6 @@ class FileJournal:
             self._unsynced = True
             self._write(line + b"\n")
             self._settle()
-        self._wake.set()
 
     def stage(self, content: bytes | Path) -> StagedFile:
         """Keep bytes under ``artifacts/`` by their SHA-256; the file appears whole or not at all."""
@@ -263,7 +261,6 @@ class FileJournal:
                 self._closed = True
                 os.close(self._file)
             self._stop.set()
-            self._wake.set()
             self._syncer.join()
             self._lock.release()
 
@@ -298,10 +295,8 @@ class FileJournal:
             self._open_runs.pop(operation.run, None)
 
     def _sync_every_second(self) -> None:
-        while not self._stop.is_set():
-            self._wake.wait()
-            self._stop.wait(_SYNC_SECONDS)
-            self._wake.clear()
+        # Nobody wakes this thread: an exception from a signal handler inside Event.set() would leave the event locked.
+        while not self._stop.wait(_SYNC_SECONDS):
             try:
                 self.sync()
             except JournalError:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 # MLflow reads this while it is imported; whoever wants its telemetry sets the variable to "false".
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+import mlflow
 import requests
 import yaml
 from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
@@ -59,6 +60,7 @@ __all__ = ["MetricPoint", "MlflowStore", "StoredRun"]
 _METRICS_PER_REQUEST = 1000
 _ITEMS_PER_REQUEST = 100
 _DATASET_DIGEST_LENGTH = 36
+_COLUMN_TYPES = {"int64": "long", "double": "double", "bool": "boolean"}
 _TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
 _TRANSIENT_CODES = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
 # With its default connection pool an overloaded server answers 400 with this in the text.
@@ -112,6 +114,7 @@ class MlflowStore:
         """Open the store; a SQLite file that is not there is made."""
         self.uri = redact_credentials(uri)
         self._address = uri
+        self._is_sql = not uri.startswith(("http://", "https://"))
         path = sqlite_path(uri)
         if path is not None:
             create_sqlite_store(path)
@@ -206,7 +209,11 @@ class MlflowStore:
                     source_type="local",
                     source=json.dumps({"uri": dataset.source}),
                     schema=json.dumps(
-                        {"mlflow_colspec": [{"name": name, "type": kind} for name, kind in dataset.columns.items()]}
+                        {
+                            "mlflow_colspec": [
+                                {"name": name, "type": _column_type(kind)} for name, kind in dataset.columns.items()
+                            ]
+                        }
                     ),
                     profile=json.dumps({"num_rows": dataset.rows, "num_columns": len(dataset.columns)}),
                 ),
@@ -241,7 +248,9 @@ class MlflowStore:
                     _write_model_folder(Path(folder), model, file=file, run_id=run_id, model_id=logged.model_id)
                     self._client.log_model_artifacts(logged.model_id, folder)
                 self._client.finalize_logged_model(logged.model_id, "READY")
-            self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+            outputs = self._client.get_run(run_id).outputs
+            if logged.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
+                self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         return str(logged.model_id)
 
     def register_model(self, model_id: str, *, run_id: str, name: str, key: str, tags: Mapping[str, str]) -> str:
@@ -256,14 +265,15 @@ class MlflowStore:
             for version in self._client.search_model_versions(f"tags.`{MODEL_KEY_TAG}` = '{key}'"):
                 if version.name == name:
                     return str(version.version)
-            made = self._client.create_model_version(
-                name,
-                source=f"models:/{model_id}",
-                run_id=run_id,
-                tags={**tags, MODEL_KEY_TAG: key},
-                model_id=model_id,
-                await_creation_for=None,  # type: ignore[arg-type]  # None is MLflow's way to say: do not poll
-            )
+            with self._as_store_of_the_process():
+                made = self._client.create_model_version(
+                    name,
+                    source=f"models:/{model_id}",
+                    run_id=run_id,
+                    tags={**tags, MODEL_KEY_TAG: key},
+                    model_id=model_id,
+                    await_creation_for=None,  # type: ignore[arg-type]  # None is MLflow's way to say: do not poll
+                )
         return str(made.version)
 
     # What people read.
@@ -324,6 +334,26 @@ class MlflowStore:
     def _find_model(self, experiment_id: str, key: str) -> LoggedModel | None:
         found = self._client.search_logged_models([experiment_id], f"tags.`{MODEL_KEY_TAG}` = '{key}'")
         return found[0] if found else None
+
+    @contextmanager
+    def _as_store_of_the_process(self) -> Iterator[None]:
+        """Make this the tracking store of the whole process for a moment.
+
+        MLflow's registry on SQL looks a logged model up there, and not in the store that it was opened with.
+        """
+        if not self._is_sql:
+            yield
+            return
+        before, variable = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI")
+        mlflow.set_tracking_uri(self._client.tracking_uri)  # noqa: TID251  (put back below)
+        try:
+            yield
+        finally:
+            mlflow.set_tracking_uri(before)  # noqa: TID251
+            if variable is None:
+                os.environ.pop("MLFLOW_TRACKING_URI", None)
+            else:
+                os.environ["MLFLOW_TRACKING_URI"] = variable
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -388,6 +418,13 @@ def _stored_run(run: MlflowRun) -> StoredRun:
         datasets=tuple(sorted(datasets)),
         models=tuple(output.model_id for output in outputs),
     )
+
+
+def _column_type(kind: str) -> str:
+    """Return MLflow's name for an Arrow type."""
+    if kind.startswith(("timestamp", "date")):
+        return "datetime"
+    return _COLUMN_TYPES.get(kind, "string")
 
 
 def _write_model_folder(folder: Path, model: LogModel, *, file: Path, run_id: str, model_id: str) -> None:

@@ -8,6 +8,7 @@ KILLED after an interrupt.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
     from hokusai.tracking.operations import RunStatus
 
 __all__ = ["Run", "RunListener", "Tracker"]
+
+
+@cache
+def _package_version() -> str:
+    return version("hokusai-pipeline")
 
 
 class RunListener(Protocol):
@@ -86,7 +92,7 @@ class Tracker:
             naming.RUN_KEY_TAG: key,
             naming.EVALUATION_TAG: self.evaluation,
             naming.SCHEMA_VERSION_TAG: SCHEMA_VERSION,
-            naming.PACKAGE_VERSION_TAG: version("hokusai-pipeline"),
+            naming.PACKAGE_VERSION_TAG: _package_version(),
         }
         self.journal.append(StartRun(run=key, name=name, parent=parent, tags={**own_tags, **tags}))
         if self._listener:
