@@ -42,6 +42,7 @@ __all__ = [
     "ResolvedConfig",
     "load_config",
     "load_tracking",
+    "require_valid",
     "resolve_store",
     "setting_keys",
 ]
@@ -94,6 +95,7 @@ class Origin:
 
 
 _DEFAULT = Origin("default")
+_CODE = Origin("code")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +168,20 @@ def load_config(
     config = _absolute_defaults(config, folder)
     _check_names_and_files(config, origins)
     return ResolvedConfig(config=config, folder=folder, origins=origins)
+
+
+def require_valid(config: PipelineConfig) -> PipelineConfig:
+    """Return a configuration that was built in code, checked as strictly as one that was read.
+
+    Raises:
+        ConfigurationError: A value has the wrong type or is out of its range, a name is not allowed, a file is missing.
+    """
+    from pydantic import TypeAdapter
+
+    values = json.loads(TypeAdapter(PipelineConfig).dump_json(config, warnings="none"))
+    checked = _validate(values, {}, None)
+    _check_names_and_files(checked, {})
+    return checked
 
 
 def load_tracking(path: Path | None, *, uri: str | None = None) -> TrackingSettings:
@@ -393,7 +409,7 @@ def _translate(error: ValidationError, origins: Mapping[str, Origin], path: Path
 
 def _check_names_and_files(config: PipelineConfig, origins: Mapping[str, Origin]) -> None:
     def refuse(key: str, problem: str) -> None:
-        origin = origins.get(key, _DEFAULT)
+        origin = _nearest(origins, key) or (_DEFAULT if origins else _CODE)
         raise ConfigurationError(problem, key=key, source=origin.source, line=origin.line)
 
     if not _PROJECT_NAME.fullmatch(config.project):
@@ -415,10 +431,7 @@ def _check_names_and_files(config: PipelineConfig, origins: Mapping[str, Origin]
     files |= {f"data.contributions.{n}.path": item.path for n, item in enumerate(config.data.contributions)}
     for key, file in files.items():
         if not file.is_file():
-            near = key if key in origins else "data.contributions"
-            origin = origins.get(near, _DEFAULT)
-            problem = f"no such file: {file}. Put it there, or name another."
-            raise ConfigurationError(problem, key=key, source=origin.source, line=origin.line)
+            refuse(key, f"no such file: {file}. Put it there, or name another.")
 
 
 def _nearest(origins: Mapping[str, Origin], key: str) -> Origin | None:

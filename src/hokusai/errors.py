@@ -14,10 +14,11 @@ and what to do next. ``exit_code`` is what the command line returns for it.
     │   └── BenchmarkLeakError      rows of the benchmark stand in the training data
     ├── ModelError                a model cannot be loaded, trained or used
     │   └── UntrustedModelError     loading it would run code from the file
-    └── TrackingError             facts about a run cannot be recorded or shipped
-        ├── JournalError            the local journal is damaged, locked or unwritable
-        ├── TrackingServerError     the tracking server refused or did not answer
-        └── RunNotFoundError        no run answers to the given name
+    ├── TrackingError             facts about a run cannot be recorded or shipped
+    │   ├── JournalError            the local journal is damaged, locked or unwritable
+    │   ├── TrackingServerError     the tracking server refused or did not answer
+    │   └── RunNotFoundError        no run answers to the given name
+    └── NotOfflineError           a test tried to leave this machine
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ __all__ = [
     "HokusaiError",
     "JournalError",
     "ModelError",
+    "NotOfflineError",
     "RunNotFoundError",
     "SchemaMismatchError",
     "TrackingError",
@@ -189,4 +191,19 @@ class RunNotFoundError(TrackingError):
         super().__init__(
             f"no run {run!r} in {store}, expected a run id, its first characters, or a run name. "
             "List what is there with `hokusai runs`."
+        )
+
+
+class NotOfflineError(HokusaiError):
+    """A test tried to leave this machine while it had promised not to.
+
+    Attributes:
+        host: Where it wanted to go.
+    """
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        super().__init__(
+            f"a connection to {host!r} was tried, expected loopback addresses alone. "
+            "Give the code a local address, or take the `offline` fixture away from the test."
         )

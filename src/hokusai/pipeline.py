@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hokusai.config import PipelineConfig, ResolvedConfig, load_config, resolve_store
+from hokusai.config import PipelineConfig, ResolvedConfig, load_config, require_valid, resolve_store
 from hokusai.errors import ConfigurationError
 from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.models.trainers import make_trainer
@@ -24,7 +24,7 @@ from hokusai.steps.evaluation import chosen_metrics, evaluate_on_benchmark
 from hokusai.steps.model_training import train_new_model
 from hokusai.tracking import naming
 from hokusai.tracking.journal import JOURNAL_FORMAT, FileJournal
-from hokusai.tracking.mlflow_config import redact_credentials, sqlite_path
+from hokusai.tracking.mlflow_config import redact_credentials
 from hokusai.tracking.operations import OpenJournal
 from hokusai.tracking.parameters import EvaluationParameters
 from hokusai.tracking.run import Tracker
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hokusai.models.trainers import Trainer
     from hokusai.records import DeltaReport, Metric, TrainedModels
     from hokusai.tracking.run import Run, RunListener
+    from hokusai.tracking.shipper import Shipping
 
 __all__ = ["evaluate_contribution", "run"]
 
@@ -70,7 +71,7 @@ def run(
     config: PipelineConfig | ResolvedConfig | str | PathLike[str],
     *,
     listener: RunListener | None = None,
-    shipping: ShippingProcess | None = None,
+    shipping: Shipping | None = None,
 ) -> DeltaReport:
     """Run one evaluation, tracked in MLflow.
 
@@ -78,7 +79,8 @@ def run(
         config: The path of an ``evaluation.toml``, what :func:`~hokusai.config.load_config` made of one, or a
             configuration built in code.
         listener: Told when runs start and end; default None.
-        shipping: A shipping process to share between evaluations of one store; by default one is started and ended.
+        shipping: What ships the journal, to be shared between evaluations of one store; by default a shipping process
+            is started and ended.
 
     Returns:
         The report. ``report.tracking`` says where the record is, and what could not be shipped if the tracking store
@@ -93,6 +95,7 @@ def run(
             return run(resolved.config, listener=listener, shipping=shipping)
         except ConfigurationError as error:
             raise resolved.locate(error) from error
+    config = require_valid(config)
     uri = resolve_store(config.tracking)
     now = datetime.now().astimezone()
     key = naming.evaluation_key(now)
@@ -108,8 +111,7 @@ def run(
     _resolve_names(config)
     with ExitStack() as stack:
         if shipping is None:
-            shipping = ShippingProcess(uri, config.tracking)
-            stack.callback(shipping.close)
+            shipping = stack.enter_context(closing(ShippingProcess(uri, config.tracking)))
         journal = FileJournal(folder)
         stack.callback(journal.close)
         journal.append(
@@ -118,7 +120,6 @@ def run(
                 evaluation=key,
                 experiment=experiment,
                 tracking_uri=redact_credentials(uri),
-                artifact_location=_artifact_location(uri, experiment),
             )
         )
         shipping.follow(folder)
@@ -185,12 +186,3 @@ def _log_headline(report: DeltaReport, *, models: TrainedModels, run: Run) -> No
 def _source_tags() -> dict[str, str]:
     """Return MLflow's own tags for who ran what, which its UI shows."""
     return {"mlflow.source.name": "hokusai", "mlflow.source.type": "LOCAL", "mlflow.user": getpass.getuser()}
-
-
-def _artifact_location(uri: str, experiment: str) -> str | None:
-    """Return where artifacts go: beside a SQLite store; a server decides by itself."""
-    path = sqlite_path(uri)
-    if path is None:
-        return None
-    name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in experiment)
-    return (path.resolve().parent / "mlartifacts" / name).as_uri()

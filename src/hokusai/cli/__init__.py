@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from hokusai.cli.arguments import make_parser
 from hokusai.errors import HokusaiError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
     from types import FrameType
 
@@ -35,8 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = command(parsed)
         sys.stdout.flush()
     except HokusaiError as error:
-        if parsed.debug:
-            raise
+        _show_trace(parsed)
         print(f"hokusai: {error}", file=sys.stderr)
         code = error.exit_code
     except BrokenPipeError:
@@ -44,17 +45,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except KeyboardInterrupt:
-        if parsed.debug:
-            raise
+        _show_trace(parsed)
         print("hokusai: interrupted; what was recorded is in the journal.", file=sys.stderr)
         code = _INTERRUPTED
-    except Exception as error:
-        if parsed.debug:
-            raise
+    except Exception as error:  # noqa: BLE001  (the outermost border: it becomes a message and an exit code)
+        _show_trace(parsed)
         first_line = (str(error) or type(error).__name__).splitlines()[0]
         print(f"hokusai: unexpected {type(error).__name__}: {first_line}. Run again with --debug.", file=sys.stderr)
         code = 2
     sys.exit(code)
+
+
+def _show_trace(parsed: argparse.Namespace) -> None:
+    if parsed.debug:
+        traceback.print_exc()
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ Three field stations offer penguins to a classifier that has only seen Biscoe is
 
 from __future__ import annotations
 
+import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +82,5 @@ def init(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(problem, source=str(folder)) from error
     print(f"Wrote {', '.join(source.name for source in sources)}.")
     command = display.command_name()
-    change = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
-    print(f"Next: {change}{command} run {_TEMPLATE}")
+    print(f"Next: {command} run {shlex.quote(str(folder / _TEMPLATE))}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -13,6 +14,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+from hokusai.cli.arguments import DEFAULT_FILE
 from hokusai.tracking.mlflow_config import sqlite_path
 from hokusai.tracking.naming import STEPS
 
@@ -92,7 +94,7 @@ def command_name() -> str:
     on_path = any((Path(folder) / called.name).exists() for folder in _search_path())
     if on_path:
         return "hokusai"
-    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
+    return shlex.quote(str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called))
 
 
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -184,7 +186,9 @@ def print_next_steps(reports: Sequence[DeltaReport], *, config: Path | None) -> 
     if shown:
         lines.append(("print a run", f"{command} show {shown}{store}"))
     if config is None:
-        lines.append(("measure your own", f"{command} init my-evaluation && cd my-evaluation && {command} run"))
+        # No `cd`: a command that was called by a relative path would not be found from there.
+        file = Path("my-evaluation") / DEFAULT_FILE
+        lines.append(("measure your own", f"{command} init {file.parent} && {command} run {file}"))
     print()
     print("Next:")
     width = max(len(what) for what, _ in lines)
@@ -198,9 +202,8 @@ def warn_if_not_shipped(reports: Sequence[DeltaReport]) -> None:
         tracking = report.tracking
         if tracking and not tracking.shipped:
             print(f"hokusai: not all of the record has reached MLflow: {tracking.problem}", file=sys.stderr)
-            print(
-                f"hokusai: it is safe in {tracking.journal}; `{command_name()} sync` brings it over.", file=sys.stderr
-            )
+            sync = f"{command_name()} sync {shlex.quote(str(tracking.journal))}"
+            print(f"hokusai: it is safe in the journal; `{sync}` brings it over.", file=sys.stderr)
 
 
 def _store_flags(report: DeltaReport, config: Path | None) -> str:
@@ -209,9 +212,10 @@ def _store_flags(report: DeltaReport, config: Path | None) -> str:
     path = sqlite_path(uri)
     if path is not None and path.parent == Path.cwd() and path.name == "mlflow.db":
         return ""
-    if config is not None and config != Path("evaluation.toml"):
-        return f" --config {config}"
-    return f" --tracking-uri {uri}"
+    if path is None and config is not None:
+        # The file may hold credentials that the address here has been rid of.
+        return "" if config == Path(DEFAULT_FILE) else f" --config {shlex.quote(str(config))}"
+    return f" --tracking-uri {shlex.quote(uri)}"
 
 
 def _search_path() -> list[str]:

@@ -125,13 +125,16 @@ class MlflowStore:
 
     # What the shipper writes.
 
-    def ensure_experiment(self, name: str, *, tags: Mapping[str, str], artifact_location: str | None = None) -> str:
-        """Return the id of the experiment, made when it is not there; safe when several processes race."""
+    def ensure_experiment(self, name: str, *, tags: Mapping[str, str]) -> str:
+        """Return the id of the experiment, made when it is not there; safe when several processes race.
+
+        Artifacts of a SQLite store go beside it, into ``mlartifacts``; a server decides by itself.
+        """
         with self._translated():
             experiment = self._client.get_experiment_by_name(name)
             if experiment is None:
                 try:
-                    return str(self._client.create_experiment(name, artifact_location, dict(tags)))
+                    return str(self._client.create_experiment(name, self._artifact_location(name), dict(tags)))
                 except MlflowException as error:
                     if error.error_code != "RESOURCE_ALREADY_EXISTS":
                         raise
@@ -318,6 +321,13 @@ class MlflowStore:
         """Fetch a run's artifact, a file or a folder, into ``folder`` and return where it is."""
         with self._translated():
             return Path(self._client.download_artifacts(run_id, path, str(folder)))
+
+    def _artifact_location(self, experiment: str) -> str | None:
+        path = sqlite_path(self.uri)
+        if path is None:
+            return None
+        folder = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in experiment)
+        return (path.resolve().parent / "mlartifacts" / folder).as_uri()
 
     def _search(self, experiment_ids: list[str], condition: str, *, limit: int = 1000) -> list[MlflowRun]:
         runs: list[MlflowRun] = []

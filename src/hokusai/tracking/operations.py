@@ -49,7 +49,6 @@ class OpenJournal:
     experiment: str
     experiment_tags: Mapping[str, str] = field(default_factory=dict)
     tracking_uri: str = ""
-    artifact_location: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

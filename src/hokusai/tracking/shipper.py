@@ -15,9 +15,9 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from hokusai.errors import JournalError
+from hokusai.errors import JournalError, TrackingServerError
 from hokusai.tracking.journal import Entry, JournalReader, is_being_written, recover, staged_path
 from hokusai.tracking.operations import (
     CloseJournal,
@@ -40,7 +40,16 @@ if TYPE_CHECKING:
     from hokusai.tracking.mlflow_client import MetricPoint, MlflowStore
     from hokusai.tracking.operations import Operation
 
-__all__ = ["SHIPPING_FILE", "JournalShipper", "ShippingState", "read_destination", "read_shipping_state", "ship"]
+__all__ = [
+    "SHIPPING_FILE",
+    "DirectShipping",
+    "JournalShipper",
+    "Shipping",
+    "ShippingState",
+    "read_destination",
+    "read_shipping_state",
+    "ship",
+]
 
 SHIPPING_FILE = "shipping.json"
 _ENTRIES_PER_PASS = 5000
@@ -75,6 +84,42 @@ class _Batch:
     parameters: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     datasets: list[LogDataset] = field(default_factory=list)
+
+
+class Shipping(Protocol):
+    """Who takes journals to MLflow while evaluations work. Neither call raises for a store that fails."""
+
+    def follow(self, folder: Path) -> None:
+        """Ship the journal in ``folder``, now or later."""
+
+    def wait(self, folder: Path) -> tuple[ShippingState | None, str]:
+        """Return how far a closed journal has come, and why no further: empty when it is complete."""
+
+
+class DirectShipping:
+    """Ships each journal from this process when its evaluation has ended: for tests, where a process costs seconds.
+
+    Args:
+        store: Where everything goes.
+
+    Attributes:
+        states: What :func:`ship` returned, by journal folder, in the order of shipping.
+    """
+
+    def __init__(self, store: MlflowStore) -> None:
+        self.states: dict[Path, ShippingState] = {}
+        self._store = store
+
+    def follow(self, folder: Path) -> None:
+        """Do nothing yet."""
+
+    def wait(self, folder: Path) -> tuple[ShippingState | None, str]:
+        """Ship now."""
+        try:
+            self.states[folder] = ship(folder, self._store)
+        except TrackingServerError as error:
+            return read_shipping_state(folder), str(error)
+        return self.states[folder], ""
 
 
 class JournalShipper:
@@ -223,9 +268,7 @@ class JournalShipper:
     def _experiment_id(self) -> str:
         if self.state.experiment_id is None:
             header = self._require_header()
-            self.state.experiment_id = self._store.ensure_experiment(
-                header.experiment, tags=header.experiment_tags, artifact_location=header.artifact_location
-            )
+            self.state.experiment_id = self._store.ensure_experiment(header.experiment, tags=header.experiment_tags)
         return self.state.experiment_id
 
     def _run_id(self, key: str) -> str:

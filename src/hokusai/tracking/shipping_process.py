@@ -240,7 +240,7 @@ def _wait_for_death(folder: Path) -> None:
     """Wait until a dying writer has let go of its journal: the system closes its pipes before its locks."""
     deadline = time.monotonic() + _DEATH_SECONDS
     while is_being_written(folder) and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
+        threading.Event().wait(_POLL_SECONDS)
 
 
 def main() -> None:

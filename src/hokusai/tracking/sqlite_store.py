@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -48,12 +48,12 @@ def create_sqlite_store(path: Path) -> bool:
             connection.executescript(schema.read_text(encoding="utf-8"))
             connection.execute("PRAGMA journal_mode = WAL")
         # A hard link fails when another process was first, where a rename would replace that process's store.
-        os.link(partial, path)
-    except FileExistsError:
-        pass
+        with suppress(FileExistsError):
+            os.link(partial, path)
     except (OSError, sqlite3.Error) as error:
         msg = f"{path}: the tracking store cannot be made here ({error}). Name another one under tracking.uri."
         raise TrackingError(msg) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
     return True

@@ -1,0 +1,1 @@
+"""A test kit for everyone who tests code that tracks with MLflow."""

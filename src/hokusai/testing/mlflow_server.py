@@ -1,0 +1,411 @@
+"""MLflow servers for tests: its own application in this process, or its own command in a process beside it.
+
+:class:`MockMlflowServer` serves MLflow's own Flask application from a thread, on a database that is made in
+milliseconds. What it answers is therefore what MLflow answers: nothing of the REST API is written a second time.
+Several can run at once, each with its own store; what MLflow keeps in module globals is looked up per request instead.
+
+:class:`MlflowServerProcess` is ``mlflow server`` as people start it: for what needs a process of its own, such as being
+killed, and for holding the first one to the truth.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from hokusai.errors import TrackingServerError
+from hokusai.tracking.sqlite_store import create_sqlite_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from werkzeug.serving import BaseWSGIServer
+
+__all__ = ["MlflowServerProcess", "MockMlflowServer", "RecordedRequest"]
+
+_MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108  (memory where the system has it; the folder below it is private)
+_serving: ContextVar[MockMlflowServer] = ContextVar("serving")
+_START_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRequest:
+    """One request that a server answered.
+
+    Attributes:
+        method: ``GET``, ``POST`` and so on.
+        path: The path without the query, such as ``/api/2.0/mlflow/runs/create``.
+        query: The query string.
+        body: The request's bytes.
+        status: The answer's status code.
+    """
+
+    method: str
+    path: str
+    query: str
+    body: bytes
+    status: int
+
+
+class MockMlflowServer:
+    """MLflow's own application, served from a thread of this process on a store of its own.
+
+    Use it as a context manager, or call :meth:`start` and :meth:`stop`. The store is in memory where the system has a
+    file system in memory, otherwise in a temporary folder; it goes when the server stops.
+
+    Attributes:
+        requests: Every request that was answered, in the order of the answers.
+    """
+
+    def __init__(self) -> None:
+        """Make nothing yet."""
+        self.requests: list[RecordedRequest] = []
+        self._folder: Path | None = None
+        self._server: BaseWSGIServer | None = None
+        self._thread: threading.Thread | None = None
+        self._stores = threading.Lock()
+        self._tracking_store: Any = None
+        self._registry_store: Any = None
+        self._artifacts: Any = None
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    @property
+    def uri(self) -> str:
+        """The tracking and registry URI.
+
+        Raises:
+            RuntimeError: The server is not running.
+        """
+        if self._server is None:
+            raise RuntimeError("the server is not running; use it in a `with` block, or call start()")
+        return f"http://127.0.0.1:{self._server.port}"
+
+    @property
+    def store_uri(self) -> str:
+        """The URI of the database behind the server, for reading it without HTTP."""
+        return f"sqlite:///{self._require_folder() / 'mlflow.db'}"
+
+    def start(self) -> Self:
+        """Answer requests on a free loopback port when this returns."""
+        from werkzeug.serving import make_server
+
+        parent = _MEMORY_FOLDER if os.access(_MEMORY_FOLDER, os.W_OK) else None
+        self._folder = Path(tempfile.mkdtemp(prefix="hokusai-mlflow-", dir=parent))
+        create_sqlite_store(self._folder / "mlflow.db")
+        _GLOBALS.acquire()
+        self._server = make_server(
+            "127.0.0.1", 0, self._application, threaded=True, request_handler=_quiet_request_handler()
+        )
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, name="hokusai-mock-mlflow", daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop answering and remove the store. A second call does nothing."""
+        server, thread, folder = self._server, self._thread, self._folder
+        if server is None or thread is None or folder is None:
+            return
+        self._server = self._thread = None
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        for store in (self._tracking_store, self._registry_store):
+            if store is not None:
+                _close_store(store)
+        self._tracking_store = self._registry_store = self._artifacts = None
+        _GLOBALS.release()
+        shutil.rmtree(folder, ignore_errors=True)
+        self._folder = None
+
+    def tracking_store(self) -> Any:
+        """Return MLflow's tracking store of this server, opened by the first request that needs it."""
+        with self._stores:
+            if self._tracking_store is None:
+                from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+                self._tracking_store = SqlAlchemyStore(self.store_uri, "mlflow-artifacts:/")
+            return self._tracking_store
+
+    def registry_store(self) -> Any:
+        """Return MLflow's model registry of this server."""
+        with self._stores:
+            if self._registry_store is None:
+                from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
+
+                self._registry_store = SqlAlchemyStore(self.store_uri)
+            return self._registry_store
+
+    def artifact_repository(self) -> Any:
+        """Return MLflow's repository of the artifacts that this server keeps."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        with self._stores:
+            if self._artifacts is None:
+                self._artifacts = get_artifact_repository((self._require_folder() / "artifacts").as_uri())
+            return self._artifacts
+
+    def _require_folder(self) -> Path:
+        if self._folder is None:
+            raise RuntimeError("the server is not running; use it in a `with` block, or call start()")
+        return self._folder
+
+    def _application(self, environment: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        from io import BytesIO
+
+        from mlflow.server import app
+
+        body = environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
+        environment["wsgi.input"] = BytesIO(body)
+        status = 500
+
+        def note_status(line: str, *arguments: Any) -> Callable[[bytes], object]:
+            nonlocal status
+            status = int(line.split(" ", 1)[0])
+            return start_response(line, *arguments)
+
+        token = _serving.set(self)
+        try:
+            # The whole answer is made here, while this server's stores are the ones that MLflow's handlers find.
+            answer = app(environment, note_status)
+            content = list(answer)
+            if hasattr(answer, "close"):
+                answer.close()
+        finally:
+            _serving.reset(token)
+        self.requests.append(
+            RecordedRequest(
+                method=environment["REQUEST_METHOD"],
+                path=environment["PATH_INFO"],
+                query=environment.get("QUERY_STRING", ""),
+                body=body,
+                status=status,
+            )
+        )
+        return content
+
+
+class MlflowServerProcess:
+    """``mlflow server`` in a process of its own, on a SQLite store, with artifacts through the server.
+
+    Args:
+        folder: Where the store and the artifacts are; they stay when the server is stopped or killed.
+
+    Attributes:
+        port: The loopback port; the same after a restart.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Choose a free port; start nothing yet."""
+        self.folder = folder
+        self.port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    @property
+    def uri(self) -> str:
+        """The tracking and registry URI."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def store_uri(self) -> str:
+        """The URI of the database behind the server."""
+        return f"sqlite:///{self.folder / 'mlflow.db'}"
+
+    def start(self) -> Self:
+        """Answer requests when this returns.
+
+        Raises:
+            TrackingServerError: The server ended, or did not answer for two minutes.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        create_sqlite_store(self.folder / "mlflow.db")
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", "1", "--backend-store-uri", self.store_uri]
+        command += ["--artifacts-destination", (self.folder / "artifacts").as_uri()]
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_"))
+        }
+        environment |= {
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "100",
+        }
+        # A session of its own, so that its workers can be ended with it.
+        self._process = subprocess.Popen(  # noqa: S603  (MLflow's own command, by our own interpreter)
+            command,
+            env=environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._wait_until_it_answers(self._process)
+        return self
+
+    def stop(self) -> None:
+        """End the server and its workers in order. A second call does nothing."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the server and its workers at once, as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def hang(self) -> None:
+        """Stop the server's clock: connections are taken and never answered, until :meth:`resume`."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a hanging server go on."""
+        self._signal(signal.SIGCONT)
+
+    def _end(self, number: signal.Signals) -> None:
+        process = self._process
+        if process is None:
+            return
+        self._signal(signal.SIGCONT)
+        self._signal(number)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            process.wait()
+        # A worker may outlive the command that started it.
+        self._signal(signal.SIGKILL)
+        self._process = None
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
+        for _ in range(_START_SECONDS * 10):
+            with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=1):  # noqa: S310  (our own address)
+                return
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.1)
+                break
+        self.kill()
+        raise TrackingServerError(self.uri, "the MLflow server for tests did not start.", is_outage=True)
+
+
+class _MlflowGlobals:
+    """Makes MLflow's handlers ask the serving server for their stores, while any server runs.
+
+    MLflow keeps one tracking store, one registry and one artifact repository per process in module globals. The
+    functions that return them are replaced by ones that look at the request's server first; requests of others, such as
+    an MLflow server of the test's own in this process, get what they would have got.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._originals: list[tuple[Any, str, Any]] = []
+
+    def acquire(self) -> None:
+        """Replace the functions, if this is the first user."""
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._replace()
+
+    def release(self) -> None:
+        """Put the functions back, if this was the last user."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                for module, name, original in self._originals:
+                    setattr(module, name, original)
+                self._originals.clear()
+
+    def _replace(self) -> None:
+        from mlflow import MlflowClient
+        from mlflow.server import handlers
+        from mlflow.store.model_registry import sqlalchemy_store
+
+        answers: list[tuple[Any, str, Callable[[MockMlflowServer], Any]]] = [
+            (handlers, "_get_tracking_store", MockMlflowServer.tracking_store),
+            (handlers, "_get_model_registry_store", MockMlflowServer.registry_store),
+            (handlers, "_get_artifact_repo_mlflow_artifacts", MockMlflowServer.artifact_repository),
+            (handlers, "_is_serving_proxied_artifacts", lambda _: True),
+            # The registry looks logged models up in the tracking store of the process.
+            (sqlalchemy_store, "MlflowClient", lambda server: MlflowClient(server.store_uri, server.store_uri)),
+        ]
+        for module, name, answer in answers:
+            original = getattr(module, name)
+            self._originals.append((module, name, original))
+            setattr(module, name, _per_request(original, answer))
+
+
+_GLOBALS = _MlflowGlobals()
+
+
+def _per_request(original: Callable[..., Any], answer: Callable[[MockMlflowServer], Any]) -> Callable[..., Any]:
+    def choose(*arguments: Any, **keywords: Any) -> Any:
+        server = _serving.get(None)
+        return original(*arguments, **keywords) if server is None else answer(server)
+
+    return choose
+
+
+def _close_store(store: Any) -> None:
+    """Close a store's connections and take it out of MLflow's cache of engines."""
+    engines = type(store)._engine_map  # noqa: SLF001  (nothing public lets go of it)
+    for uri, engine in list(engines.items()):
+        if engine is store.engine:
+            del engines[uri]
+    store.engine.dispose()
+
+
+def _quiet_request_handler() -> type:
+    from werkzeug.serving import WSGIRequestHandler
+
+    class QuietRequestHandler(WSGIRequestHandler):
+        """Writes nothing to the error stream."""
+
+        def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  (the name is werkzeug's)
+            """Drop the line; :attr:`MockMlflowServer.requests` has it."""
+
+    return QuietRequestHandler
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,215 @@
+"""What tests of several parts share: a clean environment, a fresh store, and a real MLflow server on loopback."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hokusai.cli import demo
+from hokusai.tracking.mlflow_config import TrackingSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from hokusai.config import PipelineConfig
+
+_OURS = ("MLFLOW_", "HOKUSAI_")
+_START_SECONDS = 180
+_WARNINGS_OF_MLFLOW = (
+    ".*Any type hint is inferred as AnyType:UserWarning",
+    "The ``noload`` loader strategy is deprecated:DeprecationWarning",
+)
+
+
+def clean_environment() -> dict[str, str]:
+    """Return this process's environment without settings of MLflow and Hokusai, and with MLflow's telemetry off."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    return kept | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+class MlflowServer:
+    """A real MLflow server in processes of its own, with its own SQLite store and artifact folder.
+
+    Attributes:
+        uri: Its address on loopback.
+        folder: Where its store and artifacts are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Start it and return when it answers."""
+        self.folder = folder
+        port = _free_port()
+        self.uri = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
+        command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
+        command += ["--artifacts-destination", str(folder / "artifacts")]
+        log = folder / "server.log"
+        with log.open("wb") as output:
+            # A session of its own: the server is a family of processes, and all of them must end.
+            self._process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**clean_environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                pytest.fail(f"the MLflow server did not start:\n{log.read_text(encoding='utf-8')[-3000:]}")
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.1)
+
+    def stop(self) -> None:
+        """End the server and its children."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        with (
+            suppress(urllib.error.URLError, OSError),
+            urllib.request.urlopen(f"{self.uri}/health", timeout=2),  # noqa: S310  (our own address)
+        ):
+            return True
+        return False
+
+
+class UnreliableServer:
+    """A server that tests can take away and bring back at once.
+
+    It is an address of its own that hands every connection on to a real MLflow server. While it is stopped, nobody
+    listens there, as when the server's process has ended; the real one would need seconds to come back.
+
+    Attributes:
+        uri: The address.
+        delay: Seconds that every packet to the server is held back.
+    """
+
+    def __init__(self, behind: str) -> None:
+        """Choose a free port and start."""
+        self._behind = ("127.0.0.1", int(behind.rsplit(":", 1)[1]))
+        self._port = _free_port()
+        self.uri = f"http://127.0.0.1:{self._port}"
+        self.delay = 0.0
+        self._listener: socket.socket | None = None
+        self._threads: list[threading.Thread] = []
+        self._is_up = threading.Event()
+        self.start()
+
+    def start(self) -> None:
+        """Listen at the address."""
+        self._listener = socket.create_server(("127.0.0.1", self._port), backlog=64)
+        self._is_up.set()
+        self._begin(self._accept, self._listener)
+
+    def stop(self) -> None:
+        """Cut every connection and listen no more."""
+        self._is_up.clear()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+        if self._listener:
+            self._listener.close()
+        self._listener = None
+
+    def _begin(self, target: Callable[[socket.socket], None], connection: socket.socket) -> None:
+        thread = threading.Thread(target=target, args=(connection,), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while self._is_up.is_set():
+            if select.select([listener], [], [], 0.02)[0]:
+                self._begin(self._forward, listener.accept()[0])
+
+    def _forward(self, client: socket.socket) -> None:
+        with client, suppress(OSError), socket.create_connection(self._behind) as server:
+            while self._is_up.is_set():
+                for source in select.select([client, server], [], [], 0.02)[0]:
+                    data = source.recv(1 << 16)
+                    if not data:
+                        return
+                    if source is client:
+                        threading.Event().wait(self.delay)
+                    (server if source is client else client).sendall(data)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pass what MLflow warns of while it works with its own type hints and its own database."""
+    for warning in _WARNINGS_OF_MLFLOW:
+        config.addinivalue_line("filterwarnings", f"ignore:{warning}")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take settings of MLflow and Hokusai out of the environment, and turn MLflow's telemetry off."""
+    for name in set(os.environ) - set(clean_environment()):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@pytest.fixture
+def store_uri(tmp_path: Path) -> str:
+    """The URI of an MLflow store in a SQLite file that is not there yet."""
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A real MLflow server for all tests; use an experiment of your own in it, and do not stop it."""
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow-server"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def unreliable_server(mlflow_server: MlflowServer) -> Iterator[UnreliableServer]:
+    """An address of the real server that can be taken away and brought back."""
+    server = UnreliableServer(mlflow_server.uri)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def subprocess_environment() -> dict[str, str]:
+    """An environment for processes that a test starts."""
+    return clean_environment()
+
+
+@pytest.fixture
+def demo_data() -> Path:
+    """The folder of the demo's files."""
+    return demo.demo_data()
+
+
+@pytest.fixture
+def demo_config(tmp_path: Path, store_uri: str) -> Callable[[str], PipelineConfig]:
+    """Make the configuration of one of the demo's evaluations, tracked in ``store_uri``."""
+    tracking = TrackingSettings(uri=store_uri, journal=tmp_path / "journals")
+
+    def make(contribution: str) -> PipelineConfig:
+        return demo.demo_config(contribution, tracking)
+
+    return make
