@@ -28,8 +28,8 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import Schema
 
 import hokusai
-from hokusai.cli.demo import demo_config
 from hokusai.models.model_files import load_skops
+from hokusai.testing.sample_data import penguins_config
 from hokusai.tracking.journal import FileJournal, JournalReader, staged_path
 from hokusai.tracking.mlflow_client import MlflowStore
 from hokusai.tracking.mlflow_config import TrackingSettings
@@ -92,7 +92,7 @@ class Facts:
 def record_evaluation(folder: Path) -> Facts:
     """Run one evaluation of the demo and read its journal."""
     with chdir(folder):  # As a user would: the store and the journals go where the command is called.
-        tracking = hokusai.run(demo_config("dream", TrackingSettings())).tracking
+        tracking = hokusai.run(penguins_config("dream", TrackingSettings())).tracking
     if tracking is None or tracking.journal is None:
         raise SystemExit("the evaluation left no journal.")
     operations = tuple(entry.operation for entry in JournalReader(tracking.journal).read_new())

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from benchmarks.measure import Cost, Samples, Side, alternate, cost_of, print_table
 
 import hokusai
-from hokusai.cli.demo import demo_config
 from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.pipeline import evaluate_contribution
 from hokusai.records import EvaluationIdentity
+from hokusai.testing.sample_data import penguins_config
 from hokusai.tracking.journal import MemoryJournal
 from hokusai.tracking.mlflow_config import TrackingSettings, default_store_uri
 from hokusai.tracking.run import Tracker
@@ -51,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="hokusai-bench-") as name, chdir(name):
         folder = Path(name)
         settings = TrackingSettings(uri=default_store_uri(folder))
-        config = demo_config("dream", settings)
+        config = penguins_config("dream", settings)
         shipping = ShippingProcess(settings.uri, settings)
         working = Samples("  of which until the last fact is recorded")
         waiting = Samples("  of which waiting until MLflow has all of it")

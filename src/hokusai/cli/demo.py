@@ -1,47 +1,23 @@
-"""``hokusai demo`` and ``hokusai init``: the example that comes with the package.
-
-Three field stations offer penguins to a classifier that has only seen Biscoe island; see ``demo_data/LICENSE.txt``.
-"""
+"""``hokusai demo`` and ``hokusai init``: the sample data that come with the package, evaluated or copied."""
 
 from __future__ import annotations
 
 import shlex
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hokusai.cli import display
-from hokusai.config import PipelineConfig, resolve_store
+from hokusai.config import resolve_store
 from hokusai.errors import ConfigurationError
-from hokusai.steps.data_integration import ContributionSettings, DataSettings
+from hokusai.testing.sample_data import CONTRIBUTIONS, penguins_config, penguins_folder
 from hokusai.tracking.mlflow_config import TrackingSettings
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
-__all__ = ["CONTRIBUTIONS", "demo", "demo_config", "demo_data", "init"]
-
-CONTRIBUTIONS = ("dream", "torgersen", "torgersen_mislabelled")
-"""The contributions of the demo, by the names of their files."""
+__all__ = ["demo", "init"]
 
 _TEMPLATE = "evaluation.toml"
-
-
-def demo_data() -> Path:
-    """Return the folder of the demo's files."""
-    return Path(str(files("hokusai.cli") / "demo_data"))
-
-
-def demo_config(contribution: str, tracking: TrackingSettings) -> PipelineConfig:
-    """Return the configuration of one of the demo's evaluations."""
-    folder = demo_data()
-    data = DataSettings(
-        base=folder / "base.csv",
-        benchmark=folder / "benchmark.csv",
-        label="species",
-        contributions=(ContributionSettings(path=folder / f"{contribution}.csv"),),
-    )
-    return PipelineConfig(project="penguins", data=data, tracking=tracking)
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -56,7 +32,7 @@ def demo(arguments: argparse.Namespace) -> int:
         with display.Progress(total=len(CONTRIBUTIONS)) as progress:
             for contribution in CONTRIBUTIONS:
                 progress.start_evaluation(contribution)
-                reports.append(run(demo_config(contribution, tracking), listener=progress, shipping=shipping))
+                reports.append(run(penguins_config(contribution, tracking), listener=progress, shipping=shipping))
     finally:
         shipping.close()
     display.print_reports(reports)
@@ -68,7 +44,11 @@ def demo(arguments: argparse.Namespace) -> int:
 def init(arguments: argparse.Namespace) -> int:
     """Write the example's files into a folder that has none of them."""
     folder: Path = arguments.folder
-    sources = [demo_data() / _TEMPLATE, *sorted(demo_data().glob("*.csv")), demo_data() / "LICENSE.txt"]
+    sources = [
+        penguins_folder() / _TEMPLATE,
+        *sorted(penguins_folder().glob("*.csv")),
+        penguins_folder() / "LICENSE.txt",
+    ]
     present = [source.name for source in sources if (folder / source.name).exists()]
     if present:
         problem = f"{', '.join(present)} is there already, expected a folder without it. Name another folder."

@@ -1,0 +1,172 @@
+"""The pytest plugin: fixtures for everyone who tests code that tracks with MLflow.
+
+It is installed with ``hokusai-pipeline[testing]`` and costs nothing until a fixture is asked for: MLflow is imported
+then.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mlflow import MlflowClient
+
+    from hokusai.testing.example_runs import ExampleRuns
+    from hokusai.testing.faults import FaultyProxy
+    from hokusai.testing.mlflow_server import MlflowServerProcess, MockMlflowServer
+
+__all__ = [
+    "MlflowAddress",
+    "faulty_mlflow",
+    "hokusai_runs",
+    "mlflow_server",
+    "mlflow_server_process",
+    "mlflow_store",
+    "offline",
+]
+
+
+_VARIABLES = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_REGISTRY_URI",
+    "MLFLOW_RUN_ID",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_DISABLE_TELEMETRY",
+)
+# MLflow keeps what it was last told in globals beside the environment.
+_GLOBALS = (
+    ("mlflow.tracking._tracking_service.utils", "_tracking_uri"),
+    ("mlflow.tracking._model_registry.utils", "_registry_uri"),
+    ("mlflow.tracking.fluent", "_active_experiment_id"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MlflowAddress:
+    """A store for one test.
+
+    Attributes:
+        uri: Its tracking and registry URI.
+    """
+
+    uri: str
+
+    @property
+    def client(self) -> MlflowClient:
+        """A new client of MLflow's own for the store."""
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.uri, self.uri)
+
+
+@pytest.fixture
+def mlflow_store(tmp_path: Path) -> Iterator[MlflowAddress]:
+    """A fresh tracking store and registry in a SQLite file, made in milliseconds, and MLflow's default meanwhile."""
+    from hokusai.tracking.sqlite_store import create_sqlite_store
+
+    path = tmp_path / "mlflow-store" / "mlflow.db"
+    create_sqlite_store(path)
+    uri = f"sqlite:///{path}"
+    with _as_default(uri):
+        yield MlflowAddress(uri)
+    _close_engines(uri)
+
+
+@pytest.fixture
+def mlflow_server() -> Iterator[MockMlflowServer]:
+    """MLflow's own server application over HTTP, in this process, on a store of the test's own; MLflow's default."""
+    from hokusai.testing.mlflow_server import MockMlflowServer
+
+    with MockMlflowServer() as server, _as_default(server.uri):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mlflow_server_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServerProcess]:
+    """``mlflow server`` in a process of its own, started once per session; use names of your own in it."""
+    from hokusai.testing.mlflow_server import MlflowServerProcess
+
+    with MlflowServerProcess(tmp_path_factory.mktemp("mlflow-server")) as server:
+        yield server
+
+
+@pytest.fixture
+def faulty_mlflow(mlflow_server: MockMlflowServer) -> Iterator[FaultyProxy]:
+    """``mlflow_server`` behind a fault injector, without faults at first: set ``faulty_mlflow.faults``."""
+    from hokusai.testing.faults import FaultyProxy
+
+    with FaultyProxy(mlflow_server.uri) as proxy, _as_default(proxy.uri):
+        yield proxy
+
+
+@pytest.fixture
+def hokusai_runs(mlflow_store: MlflowAddress, tmp_path: Path) -> Iterator[ExampleRuns]:
+    """Builders of finished, failed and running example evaluations, histories and registered models."""
+    from hokusai.testing.example_runs import ExampleRuns
+
+    with ExampleRuns(mlflow_store.uri, tmp_path / "journals") as runs:
+        yield runs
+
+
+@pytest.fixture
+def offline() -> Iterator[None]:
+    """Refuse every connection that would leave this machine."""
+    from hokusai.testing.offline import block_non_loopback_sockets
+
+    with block_non_loopback_sockets():
+        yield
+
+
+@contextmanager
+def _as_default(uri: str) -> Iterator[None]:
+    """Make a store MLflow's default, for code that names none, and put everything back."""
+    variables = {name: os.environ.pop(name, None) for name in _VARIABLES}
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_TRACKING_URI": uri, "MLFLOW_REGISTRY_URI": uri}
+    own_globals = {place: _replace_global(place, None) for place in _GLOBALS}
+    try:
+        yield
+    finally:
+        _end_active_runs()
+        for place, value in own_globals.items():
+            _replace_global(place, value)
+        for name, text in variables.items():
+            if text is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = text
+
+
+def _replace_global(place: tuple[str, str], value: object) -> object:
+    """Set a global of an MLflow module, if the module has been imported, and return what it was."""
+    module, name = sys.modules.get(place[0]), place[1]
+    if module is None:
+        return None
+    before = getattr(module, name)
+    setattr(module, name, value)
+    return before
+
+
+def _end_active_runs() -> None:
+    """End the runs that a test has left active, while their store is still there."""
+    fluent = sys.modules.get("mlflow.tracking.fluent")
+    while fluent is not None and fluent.active_run() is not None:
+        fluent.end_run("KILLED")
+
+
+def _close_engines(uri: str) -> None:
+    """Close MLflow's cached connections to a store that is about to go."""
+    for name in ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"):
+        module = sys.modules.get(name)
+        engine = module.SqlAlchemyStore._engine_map.pop(uri, None) if module else None  # noqa: SLF001  (nothing public)
+        if engine is not None:
+            engine.dispose()
