@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -58,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _show_trace(parsed: argparse.Namespace) -> None:
     if parsed.debug:
+        import traceback
+
         traceback.print_exc()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hokusai.cli import display
@@ -13,7 +14,6 @@ from hokusai.tracking.mlflow_config import TrackingSettings
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
 __all__ = ["demo", "init"]
 
@@ -43,7 +43,7 @@ def demo(arguments: argparse.Namespace) -> int:
 
 def init(arguments: argparse.Namespace) -> int:
     """Write the example's files into a folder that has none of them."""
-    folder: Path = arguments.folder
+    folder = Path(arguments.folder)
     sources = [
         penguins_folder() / _TEMPLATE,
         *sorted(penguins_folder().glob("*.csv")),

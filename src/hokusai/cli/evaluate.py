@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(report.identity.delta_file.read_text(encoding="utf-8"))
     else:
         display.print_report(report)
-        display.print_next_steps([report], config=arguments.file)
+        display.print_next_steps([report], config=Path(arguments.file))
     display.warn_if_not_shipped([report])
     return 0 if report.decision.outcome == "accept" else 1
 
@@ -46,7 +46,7 @@ def config(arguments: argparse.Namespace) -> int:
 
 
 def _load(arguments: argparse.Namespace) -> ResolvedConfig:
-    return load_config(arguments.file, flags=_flags(arguments))
+    return load_config(Path(arguments.file), flags=_flags(arguments))
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:

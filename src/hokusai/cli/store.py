@@ -111,7 +111,7 @@ def sync(arguments: argparse.Namespace) -> int:
     settings = _tracking(arguments)
     for name, value in shipper_environment(settings).items():
         os.environ.setdefault(name, value)
-    folders = tuple(arguments.journals) or find_journals(settings.journal)
+    folders = tuple(map(Path, arguments.journals)) or find_journals(settings.journal)
     failures = 0
     stores: dict[str, MlflowStore] = {}
     for folder in folders:
@@ -146,7 +146,7 @@ def _sync_one(folder: Path, settings: TrackingSettings, uri: str | None, stores:
 
 
 def _tracking(arguments: argparse.Namespace) -> TrackingSettings:
-    path = arguments.config
+    path = Path(arguments.config) if arguments.config else None
     if path is None and Path(DEFAULT_FILE).is_file():
         path = Path(DEFAULT_FILE)
     return load_tracking(path, uri=arguments.tracking_uri)
