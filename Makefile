@@ -15,7 +15,7 @@ LOCK := $(VENV)/lock
 COMPILE := $(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs lock schema clean
+.PHONY: help demo test browser lint bench docs lock schema clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,12 @@ demo: $(RUNTIME) ## install what is pinned and evaluate three real contributions
 
 test: $(DEVELOPMENT) ## run the tests, on all cores
 	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
+
+browser: ## install Chromium (Debian, as root), with which the tests look at MLflow's UI
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null; then :; \
+	elif [ -e /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
+	    apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium fonts-liberation; \
+	else echo "Install Chromium so that 'chromium' is on the path; on Debian: apt-get install chromium" >&2; exit 1; fi
 
 lint: $(DEVELOPMENT) ## check format, lint, types and layers
 	$(BIN)/ruff format --check .

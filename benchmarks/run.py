@@ -11,7 +11,16 @@ import sys
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
-_BENCHMARKS = ("start_up", "tracked_evaluation", "whole_demo", "fluent_sqlite", "fluent_server", "step_cost", "tables")
+_BENCHMARKS = (
+    "start_up",
+    "tracked_evaluation",
+    "whole_demo",
+    "fluent_sqlite",
+    "fluent_server",
+    "step_cost",
+    "tables",
+    "test_kit",
+)
 # Both sides alike: MLflow sends nothing home, and prints nothing among the tables.
 _MLFLOW = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

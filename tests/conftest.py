@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hokusai.cli import demo
+from hokusai.testing import sample_data
 from hokusai.tracking.mlflow_config import TrackingSettings
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def subprocess_environment() -> dict[str, str]:
 @pytest.fixture
 def demo_data() -> Path:
     """The folder of the demo's files."""
-    return demo.demo_data()
+    return sample_data.penguins_folder()
 
 
 @pytest.fixture
@@ -210,6 +210,6 @@ def demo_config(tmp_path: Path, store_uri: str) -> Callable[[str], PipelineConfi
     tracking = TrackingSettings(uri=store_uri, journal=tmp_path / "journals")
 
     def make(contribution: str) -> PipelineConfig:
-        return demo.demo_config(contribution, tracking)
+        return sample_data.penguins_config(contribution, tracking)
 
     return make

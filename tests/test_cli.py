@@ -22,8 +22,8 @@ import pytest
 
 from hokusai.cli import main
 from hokusai.cli.arguments import make_parser
-from hokusai.cli.demo import demo_data as packaged_data
 from hokusai.config import setting_keys
+from hokusai.testing.sample_data import penguins_folder as packaged_data
 from hokusai.tracking.naming import STEPS
 
 with warnings.catch_warnings(action="ignore"):  # MLflow warns while it is imported

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import re
 import shutil
@@ -15,14 +16,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hokusai.cli.demo import demo_data as packaged_data
-from hokusai.config import PipelineConfig, load_config, load_tracking, resolve_store, setting_keys
+from hokusai.config import PipelineConfig, load_config, load_tracking, require_valid, resolve_store, setting_keys
 from hokusai.errors import ConfigurationError
 from hokusai.steps.baseline_loader import BaselineSettings
-from hokusai.steps.data_integration import DataSettings
+from hokusai.steps.data_integration import ContributionSettings, DataSettings
 from hokusai.steps.delta_computation import DeltaSettings
 from hokusai.steps.evaluation import EvaluationSettings
 from hokusai.steps.model_training import TrainingSettings
+from hokusai.testing.sample_data import penguins_folder as packaged_data
 from hokusai.tracking.mlflow_config import TrackingSettings
 
 if TYPE_CHECKING:
@@ -505,3 +506,49 @@ def test_the_commented_lines_of_the_template_are_the_defaults() -> None:
         else:
             assert getattr(getattr(config, section), name) == default
     assert len(commented) > 15
+
+
+# --- a configuration built in code -----------------------------------------------------------------------------------
+
+
+def built(**sections: Any) -> PipelineConfig:
+    """Return a configuration that was built in code, beside the demo's files."""
+    here = Path.cwd()
+    contributions = (ContributionSettings(path=here / "dream.csv"),)
+    data = DataSettings(
+        base=here / "base.csv", benchmark=here / "benchmark.csv", label="y", contributions=contributions
+    )
+    arguments: dict[str, Any] = {"project": "penguins", "data": data}
+    return PipelineConfig(**arguments | sections)
+
+
+def test_a_good_configuration_from_code_stays_as_it_is() -> None:
+    config = built(
+        training=TrainingSettings(parameters={"C": 1.0, "max_iter": 7, "l1_ratio": None, "class_weight": {"a": 2}}),
+        delta=DeltaSettings(minimum_gain=0.1, output=Path.cwd() / "delta.json"),
+    )
+    assert require_valid(config) == config
+
+
+@pytest.mark.parametrize(
+    ("sections", "key"),
+    [
+        ({"project": "a/b"}, "project"),
+        ({"project": 3}, "project"),
+        ({"data": None}, "data"),
+        ({"training": TrainingSettings(seeds=0)}, "training.seeds"),
+        ({"delta": DeltaSettings(minimum_gain=math.inf)}, "delta.minimum_gain"),
+        ({"delta": DeltaSettings(confidence=math.nan)}, "delta.confidence"),
+        ({"tracking": TrackingSettings(experiment="{colour}")}, "tracking.experiment"),
+        ({"tracking": TrackingSettings(registered_model="a/b")}, "tracking.registered_model"),
+    ],
+)
+def test_a_bad_configuration_from_code_is_refused_like_a_file(sections: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        require_valid(built(**sections))
+    assert (caught.value.key, caught.value.source, caught.value.line) == (key, "code", None)
+
+
+def test_an_infinity_in_a_parameter_from_code_stays_one() -> None:
+    checked = require_valid(built(training=TrainingSettings(parameters={"C": math.inf})))
+    assert checked.training.parameters == {"C": math.inf}

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import hokusai
-from hokusai.cli.demo import CONTRIBUTIONS, demo_config
-from hokusai.cli.demo import demo_data as packaged_data
 from hokusai.digests import sha256
+from hokusai.testing.sample_data import CONTRIBUTIONS, penguins_config
+from hokusai.testing.sample_data import penguins_folder as packaged_data
 from hokusai.tracking.naming import STEPS
 from hokusai.tracking.shipping_process import ShippingProcess
 
@@ -91,7 +91,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, h
     tracking = hokusai.TrackingSettings(uri=f"sqlite:///{folder / 'mlflow.db'}", journal=folder / "journals")
     shipping = ShippingProcess(tracking.uri, tracking)
     try:
-        yield {name: hokusai.run(demo_config(name, tracking), shipping=shipping) for name in CONTRIBUTIONS}
+        yield {name: hokusai.run(penguins_config(name, tracking), shipping=shipping) for name in CONTRIBUTIONS}
     finally:
         shipping.close()
         os.chdir(before)

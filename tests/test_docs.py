@@ -1,7 +1,8 @@
 """The documentation does what it says: its code runs, its outputs are real, its lists are complete, its links lead on.
 
 A block that follows a comment ``<!-- docs-test: … -->`` is treated as that says: ``not run (reason)``, ``output of
-COMMAND``, or ``an evaluation.toml``. Every other block of Python, console input, JSON or TOML is run or parsed.
+COMMAND``, ``an evaluation.toml``, or ``file NAME`` of a project that ``tests/testing/test_plugin.py`` runs. Every other
+block of Python, console input, JSON or TOML is run or parsed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
-TEMPLATE = ROOT / "src" / "hokusai" / "cli" / "demo_data" / "evaluation.toml"
+TEMPLATE = ROOT / "src" / "hokusai" / "testing" / "penguins" / "evaluation.toml"
 GOLDEN = ROOT / "tests" / "golden"
 
 _FENCE = re.compile(
@@ -144,7 +145,7 @@ def test_the_evaluation_toml_of_the_readme_is_a_complete_configuration(project: 
 
 
 def test_every_block_is_marked_in_a_way_that_is_known() -> None:
-    known = ("not run (", "output of hokusai demo", "output of hokusai run --json", "an evaluation.toml")
+    known = ("not run (", "file ", "output of hokusai demo", "output of hokusai run --json", "an evaluation.toml")
     marks = [match for page in PAGES for match in re.findall(r"<!-- docs-test: (.*?) -->", page.read_text("utf-8"))]
     assert marks
     assert [mark for mark in marks if not mark.startswith(known)] == []

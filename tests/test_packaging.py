@@ -98,7 +98,7 @@ def test_the_pinned_mlflow_has_the_text_of_its_tables() -> None:
 def test_the_package_is_typed_and_brings_the_data_of_the_demo_and_its_licence() -> None:
     package = Path(str(files("hokusai")))
     assert (package / "py.typed").is_file()
-    folder = package / "cli" / "demo_data"
+    folder = package / "testing" / "penguins"
     assert {path.name for path in folder.iterdir()} == {
         "LICENSE.txt",
         "base.csv",

@@ -176,9 +176,8 @@ def require_valid(config: PipelineConfig) -> PipelineConfig:
     Raises:
         ConfigurationError: A value has the wrong type or is out of its range, a name is not allowed, a file is missing.
     """
-    from pydantic import TypeAdapter
-
-    values = json.loads(TypeAdapter(PipelineConfig).dump_json(config, warnings="none"))
+    # Not by pydantic, which writes an infinity as null: the setting would change without a word.
+    values = json.loads(json.dumps(dataclasses.asdict(config), default=str))
     checked = _validate(values, {}, None)
     _check_names_and_files(checked, {})
     return checked

@@ -16,7 +16,6 @@ from hokusai.models.model_files import to_model_file
 from hokusai.models.trainers import SklearnModel
 from hokusai.records import DatasetVersion
 from hokusai.tracking.journal import JOURNAL_FORMAT, FileJournal
-from hokusai.tracking.mlflow_config import sqlite_path
 from hokusai.tracking.naming import STEPS
 from hokusai.tracking.operations import OpenJournal
 from hokusai.tracking.parameters import CompareAndOutputDeltaParameters

@@ -104,6 +104,13 @@ def test_an_edited_byte_is_refused_at_its_line_or_the_next(
         JournalReader(folder).read_new()
 
 
+def test_a_last_line_with_another_number_is_refused(folder: Path) -> None:
+    # Nothing follows it that would hold its digest.
+    rewrite(folder, lambda lines: [*lines[:5], lines[5].replace(b'"sequence":6', b'"sequence":7')])
+    with pytest.raises(JournalError, match="line 6 has sequence number 7"):
+        JournalReader(folder).read_new()
+
+
 def test_a_line_of_an_unknown_kind_is_refused_by_its_number_and_file(folder: Path) -> None:
     rewrite(folder, lambda lines: [*lines[:5], lines[5].replace(b"set_tags", b"set_bags")])
     with pytest.raises(JournalError, match=rf"{JOURNAL_FILE}: line 6 .*'set_bags'"):

@@ -163,6 +163,7 @@ def test_a_staged_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     script = """
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 200_000))
 source = folder / "source"
+journal.stage(bytes(100_000))
 for content in (bytes(100_001), source):
     if content is source:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
@@ -173,7 +174,6 @@ for content in (bytes(100_001), source):
         raise SystemExit("staged on a full disk")
     except JournalError as error:
         print(error)
-journal.stage(bytes(100_000))
 """
     assert run_script(script, tmp_path).count("File too large") == 2
     assert [path.stat().st_size for path in (tmp_path / "artifacts").iterdir()] == [100_000]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from hokusai.digests import JsonValue
 
-QUESTIONS = [[0.0, 1.0], [1.0, 0.5], [2.0, 2.5], [3.0, 2.0]]
+QUESTIONS = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0], "y": [1.0, 0.5, 2.5, 2.0]})
 PARAMETERS: dict[str, JsonValue] = {"delta.metric": "accuracy", "delta.minimum_gain": 0.1, "delta.confidence": 0.95}
 
 
@@ -175,7 +175,7 @@ def test_artifacts_arrive_byte_for_byte(uri: str, record_evaluation: Callable[..
 
 
 def test_the_model_is_registered_and_mlflow_can_load_it(
-    uri: str, record_evaluation: Callable[..., Path], tmp_path: Path
+    uri: str, record_evaluation: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = record_evaluation(uri, steps=STEPS[:1])
     state = ship(folder, MlflowStore(uri))
@@ -187,14 +187,15 @@ def test_the_model_is_registered_and_mlflow_can_load_it(
     assert version.tags["kind"] == "test"
     assert client.get_run(run_id).data.tags["hokusai.model_version"] == f"{name}/{version.version}"
 
-    address = f"models:/{state.model_ids['candidate']}"
-    model = mlflow.artifacts.download_artifacts(address, dst_path=str(tmp_path), tracking_uri=uri, registry_uri=uri)
-    loaded = mlflow.sklearn.load_model(model)
-    assert isinstance(loaded, Pipeline)
-    questions = pd.DataFrame(QUESTIONS, columns=["x", "y"])
-    answers = mlflow.pyfunc.load_model(model).predict(questions)
-    assert np.array_equal(answers, [0, 0, 1, 1])
-    assert np.array_equal(loaded.predict(questions), [0, 0, 1, 1])
+    # To find a model by its id MLflow asks the store of the process, whatever address it is given.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)  # noqa: TID251  (as a user of MLflow does)
+    for address in (f"models:/{name}/{version.version}", f"models:/{state.model_ids['candidate']}"):
+        loaded = mlflow.sklearn.load_model(address)
+        answers = mlflow.pyfunc.load_model(address).predict(QUESTIONS)
+        assert isinstance(loaded, Pipeline)
+        assert np.array_equal(answers, [0, 0, 1, 1])
+        assert np.array_equal(loaded.predict(QUESTIONS), [0, 0, 1, 1])
 
 
 def test_a_second_replay_changes_nothing(uri: str, record_evaluation: Callable[..., Path], tmp_path: Path) -> None:

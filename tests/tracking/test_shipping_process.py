@@ -348,7 +348,6 @@ def test_a_signal_ends_an_evaluation_and_its_runs_as_killed(
     assert evaluation.poll() is None, evaluation.communicate()
     os.killpg(evaluation.pid, ending)
     _, errors = evaluation.communicate()
-    print("STDERR", errors, os.listdir(tmp_path), [(f, os.listdir(f)) for f in find_journals(journals)])
     assert evaluation.returncode == 128 + ending, errors
     [folder] = find_journals(journals)
     runs = runs_of(f"sqlite:///{tmp_path / 'mlflow.db'}", folder.name)

@@ -108,9 +108,11 @@ def _is_trusted(name: str) -> bool:
     if module.split(".")[0] != "sklearn":
         return False
     try:
-        return inspect.isclass(getattr(import_module(module), attribute, None))
+        found = getattr(import_module(module), attribute, None)
     except ImportError:
         return False
+    # A module of scikit-learn also holds what it imports itself, such as classes of joblib or of the standard library.
+    return inspect.isclass(found) and found.__module__.split(".")[0] == "sklearn"
 
 
 def _mlflow_type(kind: pa.DataType) -> str:

@@ -69,7 +69,7 @@ def _model_file(place: Path, source: str) -> Path:
     import yaml  # only where a model is given
 
     if place.is_file():
-        if place.suffix in (".pkl", ".pickle", ".joblib"):
+        if place.suffix.lower() in (".pkl", ".pickle", ".joblib"):
             raise UntrustedModelError(source, "a pickle runs code from the file when it is loaded")
         return place
     try:

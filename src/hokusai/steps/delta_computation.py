@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -309,7 +310,8 @@ def _write(path: Path, document: bytes) -> None:
         partial.write_bytes(document)
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise DataError(
             str(path), f"cannot be written ({error.strerror}). Name another place: delta.output."
         ) from error

@@ -20,6 +20,7 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
+import warnings
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -110,9 +111,12 @@ class MockMlflowServer:
         return f"sqlite:///{self._require_folder() / 'mlflow.db'}"
 
     def start(self) -> Self:
-        """Answer requests on a free loopback port when this returns."""
+        """Answer requests on a free loopback port when this returns. A second call does nothing."""
         from werkzeug.serving import make_server
 
+        if self._server is not None:
+            return self
+        _import_quietly()
         parent = _MEMORY_FOLDER if os.access(_MEMORY_FOLDER, os.W_OK) else None
         self._folder = Path(tempfile.mkdtemp(prefix="hokusai-mlflow-", dir=parent))
         create_sqlite_store(self._folder / "mlflow.db")
@@ -180,7 +184,10 @@ class MockMlflowServer:
 
         from mlflow.server import app
 
-        body = environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
+        if environment.get("wsgi.input_terminated"):  # The body comes in chunks, without its length beforehand.
+            body = environment["wsgi.input"].read()
+        else:
+            body = environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
         environment["wsgi.input"] = BytesIO(body)
         status = 500
 
@@ -391,6 +398,15 @@ def _close_store(store: Any) -> None:
         if engine is store.engine:
             del engines[uri]
     store.engine.dispose()
+
+
+def _import_quietly() -> None:
+    """Import what MLflow's handlers import when they search runs for the first time.
+
+    It brings a deprecation warning of Starlette's, which would make that search fail where warnings are errors.
+    """
+    with warnings.catch_warnings(action="ignore"):
+        import mlflow.server.fastapi_app  # noqa: F401
 
 
 def _quiet_request_handler() -> type:

@@ -34,6 +34,8 @@ __all__ = [
     "offline",
 ]
 
+# The contract's tests are worth as much as what they show when they fail.
+pytest.register_assert_rewrite("hokusai.testing.contract")
 
 _VARIABLES = (
     "MLFLOW_TRACKING_URI",
@@ -41,14 +43,19 @@ _VARIABLES = (
     "MLFLOW_RUN_ID",
     "MLFLOW_EXPERIMENT_ID",
     "MLFLOW_EXPERIMENT_NAME",
-    "MLFLOW_DISABLE_TELEMETRY",
+    "MLFLOW_ACTIVE_MODEL_ID",
+    "_MLFLOW_ACTIVE_MODEL_ID",
 )
-# MLflow keeps what it was last told in globals beside the environment.
+# MLflow keeps what it was last told in globals beside the environment, ...
 _GLOBALS = (
     ("mlflow.tracking._tracking_service.utils", "_tracking_uri"),
     ("mlflow.tracking._model_registry.utils", "_registry_uri"),
     ("mlflow.tracking.fluent", "_active_experiment_id"),
 )
+# ... and what is under way in variables of each thread.
+_FLUENT = "mlflow.tracking.fluent"
+_RUN_STACK = "_active_run_stack"
+_THREAD_VARIABLES = (_RUN_STACK, "_last_active_run_id", "_last_logged_model_id", "_ACTIVE_MODEL_CONTEXT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +84,11 @@ def mlflow_store(tmp_path: Path) -> Iterator[MlflowAddress]:
     path = tmp_path / "mlflow-store" / "mlflow.db"
     create_sqlite_store(path)
     uri = f"sqlite:///{path}"
-    with _as_default(uri):
-        yield MlflowAddress(uri)
-    _close_engines(uri)
+    try:
+        with _as_default(uri):
+            yield MlflowAddress(uri)
+    finally:
+        _close_engines(uri)
 
 
 @pytest.fixture
@@ -107,6 +116,8 @@ def faulty_mlflow(mlflow_server: MockMlflowServer) -> Iterator[FaultyProxy]:
 
     with FaultyProxy(mlflow_server.uri) as proxy, _as_default(proxy.uri):
         yield proxy
+        # A run that the test has left active is ended through the proxy.
+        proxy.faults = ()
 
 
 @pytest.fixture
@@ -130,20 +141,29 @@ def offline() -> Iterator[None]:
 @contextmanager
 def _as_default(uri: str) -> Iterator[None]:
     """Make a store MLflow's default, for code that names none, and put everything back."""
-    variables = {name: os.environ.pop(name, None) for name in _VARIABLES}
+    before = _mlflow_variables()
+    for name in _VARIABLES:
+        os.environ.pop(name, None)
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_TRACKING_URI": uri, "MLFLOW_REGISTRY_URI": uri}
     own_globals = {place: _replace_global(place, None) for place in _GLOBALS}
+    own_state = {name: _replace_thread_variable(name) for name in _THREAD_VARIABLES}
     try:
         yield
     finally:
-        _end_active_runs()
-        for place, value in own_globals.items():
-            _replace_global(place, value)
-        for name, text in variables.items():
-            if text is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = text
+        try:
+            _end_active_runs()
+        finally:
+            for name in _mlflow_variables():
+                del os.environ[name]
+            os.environ |= before
+            for place, value in own_globals.items():
+                _replace_global(place, value)
+            for name, held in own_state.items():
+                _replace_thread_variable(name, held)
+
+
+def _mlflow_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(("MLFLOW_", "_MLFLOW_"))}
 
 
 def _replace_global(place: tuple[str, str], value: object) -> object:
@@ -156,9 +176,20 @@ def _replace_global(place: tuple[str, str], value: object) -> object:
     return before
 
 
+def _replace_thread_variable(name: str, held: tuple[object, ...] = ()) -> tuple[object, ...]:
+    """Set a variable of this thread to what is held, or to its beginning, and return what it held."""
+    module = sys.modules.get(_FLUENT)
+    if module is None:
+        return ()
+    variable = getattr(module, name)
+    before = variable.get()
+    variable.set(held[0] if held else variable.default_factory())
+    return (before,)
+
+
 def _end_active_runs() -> None:
     """End the runs that a test has left active, while their store is still there."""
-    fluent = sys.modules.get("mlflow.tracking.fluent")
+    fluent = sys.modules.get(_FLUENT)
     while fluent is not None and fluent.active_run() is not None:
         fluent.end_run("KILLED")
 

@@ -139,6 +139,8 @@ class MlflowStore:
                     if error.error_code != "RESOURCE_ALREADY_EXISTS":
                         raise
                 experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None:
+            self._require_id(experiment.experiment_id)
         if experiment is None or experiment.lifecycle_stage != "active":
             problem = f"the experiment {name!r} has been deleted there; restore it, or name another one."
             raise TrackingServerError(self.uri, problem, is_outage=False)
@@ -170,7 +172,7 @@ class MlflowStore:
             all_tags[MLFLOW_PARENT_RUN_ID] = parent_id
         with self._translated():
             run = self._client.create_run(experiment_id, start_time=started_at, tags=all_tags, run_name=_storable(name))
-        return str(run.info.run_id)
+        return self._require_id(run.info.run_id)
 
     def end_run(self, run_id: str, *, status: RunStatus, ended_at: int) -> None:
         """Set a run's status and end time (milliseconds since 1970)."""
@@ -390,6 +392,12 @@ class MlflowStore:
             problem = f"MLflow cannot use this address or value ({self._words(error)})."
             raise TrackingServerError(self.uri, problem, is_outage=False) from error
 
+    def _require_id(self, found: str) -> str:
+        # MLflow's client takes an empty answer, which any web server may give, for a thing without an id.
+        if not found:
+            raise TrackingServerError(self.uri, "the answer is not MLflow's (it names no id).", is_outage=True)
+        return str(found)
+
     def _words(self, error: Exception) -> str:
         """Return the first line of what a foreign error says, without the credentials that it may repeat."""
         text = str(error).strip().replace(self._address, self.uri) or type(error).__name__
@@ -398,7 +406,9 @@ class MlflowStore:
     def _unreachable(self, error: requests.RequestException) -> TrackingServerError:
         if isinstance(error, requests.exceptions.RetryError):
             return TrackingServerError(self.uri, "the tracking server answers with errors only.", is_outage=True)
-        is_late = isinstance(error, requests.Timeout)
+        if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+            return TrackingServerError(self.uri, "that is no address of a server.", is_outage=False)
+        is_late = isinstance(error, requests.Timeout) or "timed out" in str(error)
         problem = "the tracking server does not answer." if is_late else "the tracking server cannot be reached."
         return TrackingServerError(self.uri, problem, is_outage=True)
 

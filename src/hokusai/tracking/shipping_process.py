@@ -69,6 +69,8 @@ class ShippingProcess:
             stderr=self._errors,
             text=True,
             env={**os.environ, **shipper_environment(settings), _URI_VARIABLE: uri},
+            # Ctrl-C must not reach it while Python starts, before it can ignore signals.
+            process_group=0,
         )
         self._listener = threading.Thread(target=self._listen, name="hokusai-shipping-news", daemon=True)
         self._listener.start()
