@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from hokusai.tracking.sqlite_store import create_sqlite_store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MANY, _FEW = 21, 3
+_MANY, _FEW = 21, 2
 
 
 class _UsualServer(MlflowServerProcess):
@@ -54,6 +55,7 @@ def main() -> None:
     with warnings.catch_warnings(action="ignore"), tempfile.TemporaryDirectory(prefix="hokusai-bench-") as name:
         import mlflow.server.fastapi_app  # noqa: F401  (what every side but the processes has paid for once)
 
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         folder = Path(name)
         numbers = count()
 
@@ -61,21 +63,21 @@ def main() -> None:
             return folder / str(next(numbers))
 
         stores = [
-            Side("MLflow makes it", lambda: cost_of(lambda: _made_by_mlflow(fresh())), _FEW),
             Side("mlflow_store", lambda: cost_of(lambda: create_sqlite_store(fresh() / "mlflow.db")), _MANY),
+            Side("MLflow makes it", lambda: cost_of(lambda: _made_by_mlflow(fresh())), _FEW),
         ]
         print_table("a fresh SQLite store with MLflow's tables, MLflow imported", alternate(stores))
         servers = [
-            Side("`mlflow server` as people start it", lambda: _starting(_UsualServer(fresh())), _FEW),
-            Side("MlflowServerProcess (one worker, a prepared store)", lambda: _starting(_prepared(fresh())), _FEW),
             Side("MockMlflowServer", lambda: _starting(MockMlflowServer()), _MANY),
+            Side(
+                "MlflowServerProcess (one worker, a prepared store)",
+                lambda: _starting(MlflowServerProcess(fresh())),
+                _FEW,
+            ),
+            Side("`mlflow server` as people start it", lambda: _starting(_UsualServer(fresh())), _FEW),
         ]
         print_table("from nothing to the first answer of a server, MLflow imported", alternate(servers))
         _compare_trees(fresh)
-
-
-def _prepared(folder: Path) -> MlflowServerProcess:
-    return MlflowServerProcess(folder)
 
 
 def _made_by_mlflow(folder: Path) -> None:
@@ -88,7 +90,7 @@ def _made_by_mlflow(folder: Path) -> None:
 def _starting(server: MlflowServerProcess | MockMlflowServer) -> Cost:
     def start() -> None:
         server.start()
-        with urllib.request.urlopen(f"{server.uri}/health", timeout=60) as answer:
+        with urllib.request.urlopen(f"{server.uri}/health", timeout=60) as answer:  # noqa: S310  (our own address)
             answer.read()
 
     try:
@@ -102,8 +104,8 @@ def _compare_trees(fresh: Callable[[], Path]) -> None:
         store = fresh() / "mlflow.db"
         create_sqlite_store(store)
         uris = {
-            "`mlflow server`, over HTTP": process.uri,
             "MockMlflowServer, over HTTP": mock.uri,
+            "`mlflow server`, over HTTP": process.uri,
             "mlflow_store, without a server": f"sqlite:///{store}",
         }
         for uri in uris.values():

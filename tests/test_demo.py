@@ -86,15 +86,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, hokusai.DeltaReport]]:
     """The same three evaluations by ``hokusai.run``, in a folder of their own."""
     folder = tmp_path_factory.mktemp("reports")
-    before = Path.cwd()
-    os.chdir(folder)
     tracking = hokusai.TrackingSettings(uri=f"sqlite:///{folder / 'mlflow.db'}", journal=folder / "journals")
     shipping = ShippingProcess(tracking.uri, tracking)
     try:
         yield {name: hokusai.run(penguins_config(name, tracking), shipping=shipping) for name in CONTRIBUTIONS}
     finally:
         shipping.close()
-        os.chdir(before)
 
 
 # --- the figures -----------------------------------------------------------------------------------------------------

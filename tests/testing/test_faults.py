@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CREATE_RUN = "POST /api/2.0/mlflow/runs/create$"
+# A connection that is only closed is a ConnectionResetError too, of http.client's.
+RST = "reset by peer"
 CUT = (http.client.HTTPException, ConnectionError)
 
 
@@ -345,6 +347,19 @@ def _memory_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def test_what_follows_a_chunked_body_is_not_taken_for_a_request(upstream: CountingServer) -> None:
+    with FaultyProxy(upstream.uri) as proxy, connect(proxy) as connection:
+        connection.connect()
+        body = b"3;note=1\r\n123\r\n0\r\nX-Trailer: 1\r\n\r\n"
+        for _ in range(2):
+            connection.sock.sendall(b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+            answer = http.client.HTTPResponse(connection.sock)
+            answer.begin()
+            assert answer.read() == b"3"
+            answer.close()
+    assert upstream.deeds == [("/a", 3)] * 2
+
+
 def test_many_connections_at_once_each_get_their_own_answer(upstream: CountingServer) -> None:
     with FaultyProxy(upstream.uri, faults=[Latency(0.01, probability=0.5)]) as proxy:
         work = [in_background(lambda size=size: ask(proxy, "GET", f"/bytes/{size}")) for size in range(1000, 1040)]  # type: ignore[misc]
@@ -365,7 +380,7 @@ def test_a_server_that_is_not_there_is_not_made_up_for() -> None:
     server = CountingServer()
     server.stop()
     with FaultyProxy(server.uri) as proxy:
-        with pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError, match=RST):
             ask(proxy, "GET", "/bytes/1")
         assert [(event.fault, event.upstream_status) for event in proxy.events] == [(None, None)]
 
@@ -462,6 +477,7 @@ def test_refuse_after_some_requests_finishes_the_last_of_them(upstream: Counting
                 kept.request("GET", "/bytes/1")
                 answer = kept.getresponse()
                 assert answer.read() == pattern(1)
+            assert kept.sock.recv(1) == b""
             with pytest.raises(ConnectionRefusedError):
                 ask(proxy, "GET", "/bytes/1")
         proxy.faults = [Refuse(skip=1)]
@@ -472,7 +488,7 @@ def test_refuse_after_some_requests_finishes_the_last_of_them(upstream: Counting
 def test_a_reset_reaches_the_client_before_anything_reaches_the_server(upstream: CountingServer, fault: Fault) -> None:
     with FaultyProxy(upstream.uri, faults=[fault]) as proxy:
         for _ in range(2):
-            with pytest.raises(ConnectionResetError):
+            with pytest.raises(ConnectionResetError, match=RST):
                 ask(proxy, "POST", "/a", b"1")
         ask(proxy, "POST", "/b", b"1")
         assert [event.fault for event in proxy.events] == [fault, fault, None]
@@ -533,7 +549,7 @@ def test_a_status_is_answered_by_the_proxy_alone_as_often_as_it_says(upstream: C
 
 def test_an_answer_is_dropped_after_the_deed(upstream: CountingServer) -> None:
     with FaultyProxy(upstream.uri, faults=[DropAnswer(route="POST", times=1)]) as proxy:
-        with pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError, match=RST):
             ask(proxy, "POST", "/a", b"123")
         assert upstream.deeds == [("/a", 3)]
         assert proxy.events[0].upstream_status == 200
@@ -590,7 +606,7 @@ class FragileServer:
 
     def start(self) -> None:
         """Come back when it may."""
-        self.may_come_back.wait()
+        assert self.may_come_back.wait(60)
         server = CountingServer.__new__(CountingServer)
         server.deeds, server.asked, server.uri = [], [], self.uri
         ThreadingHTTPServer.__init__(server, ("127.0.0.1", urlsplit(self.uri).port or 0), CountingHandler)
@@ -605,7 +621,7 @@ def test_a_killed_server_resets_requests_until_it_is_back() -> None:
     with FaultyProxy(fragile.uri, faults=[fault]) as proxy:
         ask(proxy, "POST", "/a", b"1")
         for method in ("POST", "POST", "GET"):
-            with pytest.raises(ConnectionResetError):
+            with pytest.raises(ConnectionResetError, match=RST):
                 ask(proxy, method, "/b")
         assert fragile.deaths == 1
         fragile.may_come_back.set()
@@ -621,7 +637,7 @@ def test_stopping_the_proxy_waits_for_a_server_that_is_coming_back() -> None:
     fragile = FragileServer()
     fragile.may_come_back.set()
     with FaultyProxy(fragile.uri, faults=[KillAndRestart(fragile, down_seconds=3600)]) as proxy:
-        with pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError, match=RST):
             ask(proxy, "GET", "/bytes/1")
         assert fragile.server is None
     assert fragile.server
@@ -638,7 +654,7 @@ def test_a_server_that_does_not_come_back_is_told_when_the_proxy_stops() -> None
             raise TrackingServerError("nowhere", "it stays away.", is_outage=True)
 
     proxy = FaultyProxy("http://127.0.0.1:9", faults=[KillAndRestart(Dead())]).start()
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError, match=RST):
         ask(proxy, "GET", "/bytes/1")
     with pytest.raises(TrackingServerError, match="stays away"):
         proxy.stop()
@@ -653,7 +669,7 @@ def test_slowness_combines_with_the_first_fault_that_ends_a_request(upstream: Co
     with FaultyProxy(upstream.uri, faults=script) as proxy:
         with pytest.raises(StatusError):
             ask(proxy, "GET", "/bytes/1")
-        with pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError, match=RST):
             ask(proxy, "GET", "/bytes/1")
         ask(proxy, "GET", "/bytes/1")
         slow = (script[0], script[2], script[4])
@@ -796,7 +812,7 @@ def test_the_address_is_free_for_another_proxy_after_a_stop(upstream: CountingSe
         with pytest.raises(ConnectionRefusedError):
             ask(proxy, "GET", "/bytes/4")
     proxy.faults = [Reset()]
-    with proxy, pytest.raises(ConnectionResetError):
+    with proxy, pytest.raises(ConnectionResetError, match=RST):
         ask(proxy, "GET", "/bytes/4")
     assert len(proxy.events) == 3
 

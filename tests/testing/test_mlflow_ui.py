@@ -5,6 +5,7 @@ The pictures are kept in ``build/screenshots``. ``make browser`` installs what i
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -90,6 +91,15 @@ def page(chromium: str) -> Iterator[Page]:
     assert {url.hostname for url in remote} == {"127.0.0.1"}
 
 
+def _run_id(report: DeltaReport, step: str) -> str:
+    """Return the id of a step's run, or of the parent run for no step."""
+    assert report.tracking is not None
+    parent, *steps = report.tracking.runs
+    found = next(run for run in steps if run.name == step) if step else parent
+    assert found.run_id is not None
+    return found.run_id
+
+
 def _open(page: Page, address: str) -> None:
     page.goto("about:blank")  # A change of the part after # alone would load nothing.
     page.goto(address)
@@ -107,8 +117,7 @@ def test_the_run_list_shows_the_evaluation_and_below_it_its_five_steps_in_their_
     page: Page, served: tuple[MockMlflowServer, ExampleRuns], finished: DeltaReport
 ) -> None:
     server, runs = served
-    assert finished.tracking is not None
-    parent = runs.client.get_run(finished.tracking.runs[0].run_id).info
+    parent = runs.client.get_run(_run_id(finished, "")).info
     _open(page, f"{server.uri}/#/experiments/{parent.experiment_id}/runs?workflowType=machine_learning")
     # MLflow offers its assistant over a third of the page.
     page.get_by_role("button", name="Close", exact=True).click()
@@ -121,11 +130,16 @@ def test_the_run_list_shows_the_evaluation_and_below_it_its_five_steps_in_their_
     expect(names).to_have_count(8, timeout=_MILLISECONDS)
     for step in STEPS:
         expect(page.get_by_role("link", name=step, exact=True)).to_be_visible()
-    # The newest is on top.
-    tops = {step: page.get_by_role("link", name=step, exact=True).bounding_box() for step in STEPS}
-    heights = [box["y"] for box in tops.values() if box]
-    assert len(heights) == len(STEPS)
-    assert heights == sorted(heights, reverse=True)
+    # The newest is on top; two that began in one millisecond may stand either way.
+    children = runs.client.search_runs(
+        [parent.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'", order_by=["attributes.start_time"]
+    )
+    began = {child.info.run_name: child.info.start_time for child in children}
+    boxes = {step: page.get_by_role("link", name=step, exact=True).bounding_box() for step in STEPS}
+    heights = {step: box["y"] for step, box in boxes.items() if box}
+    assert set(heights) == set(STEPS)
+    for earlier, later in itertools.combinations(STEPS, 2):
+        assert heights[earlier] > heights[later] or began[earlier] == began[later]
     _picture(page, "run-list-with-steps")
 
 
@@ -133,8 +147,7 @@ def test_the_page_of_a_run_shows_what_was_recorded(
     page: Page, served: tuple[MockMlflowServer, ExampleRuns], finished: DeltaReport
 ) -> None:
     server, runs = served
-    assert finished.tracking is not None
-    run = runs.client.get_run(finished.tracking.runs[0].run_id)
+    run = runs.client.get_run(_run_id(finished, ""))
     _open(page, f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
     expect(page.get_by_role("heading", name=run.info.run_name)).to_be_visible(timeout=_MILLISECONDS)
     expect(page.get_by_text("Finished", exact=True)).to_be_visible()
@@ -155,10 +168,8 @@ def test_the_page_of_a_step_shows_its_artifacts(
     page: Page, served: tuple[MockMlflowServer, ExampleRuns], finished: DeltaReport
 ) -> None:
     server, runs = served
-    assert finished.tracking is not None
-    step = next(run for run in finished.tracking.runs if run.name == "compare_and_output_delta")
-    experiment = runs.client.get_run(step.run_id).info.experiment_id
-    _open(page, f"{server.uri}/#/experiments/{experiment}/runs/{step.run_id}/artifacts")
+    step = runs.client.get_run(_run_id(finished, "compare_and_output_delta")).info
+    _open(page, f"{server.uri}/#/experiments/{step.experiment_id}/runs/{step.run_id}/artifacts")
     expect(page.get_by_text("delta.json", exact=True).first).to_be_visible(timeout=_MILLISECONDS)
     page.get_by_text("delta.json", exact=True).first.click()
     expect(page.get_by_text("hokusai-delta/1", exact=False).first).to_be_visible(timeout=_MILLISECONDS)

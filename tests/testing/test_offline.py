@@ -87,10 +87,13 @@ def test_loopback_may_be_looked_up(host: str | None) -> None:
 
 @pytest.mark.usefixtures("blocked")
 def test_loopback_and_unix_sockets_work_as_ever(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        with socket.create_connection(("localhost", listener.getsockname()[1])) as near, listener.accept()[0] as far:
-            near.sendall(b"hello")
-            assert far.recv(5) == b"hello"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(("localhost", listener.getsockname()[1])) as near,
+        listener.accept()[0] as far,
+    ):
+        near.sendall(b"hello")
+        assert far.recv(5) == b"hello"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far, socket.socket(type=socket.SOCK_DGRAM) as near:
         far.bind(("127.0.0.1", 0))
         near.sendmsg([b"hel", b"lo"], [], 0, far.getsockname())

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "testing.md"
 
-_FILE = re.compile(r"<!-- docs-test: file (?P<name>\w+\.py) -->\n```python\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(
+    r"<!-- docs-test: file (?P<name>\w+\.py) -->\n```python\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 # What a stranger might write, and what would show if one test could see another. `note` is what outlives the session.
-_STRANGER = '''
+_STRANGER = r"""
 import json
 import os
 import socket
@@ -38,7 +40,7 @@ from hokusai.testing import Latency, assert_tracked
 
 def note(**facts):
     with open(os.environ["NOTES"], "a") as notes:
-        notes.write(json.dumps(facts) + "\\n")
+        notes.write(json.dumps(facts) + "\n")
 
 
 @pytest.mark.parametrize("turn", range(4))
@@ -107,10 +109,10 @@ def test_offline_holds_the_test_on_this_machine(offline, mlflow_server):
     with pytest.raises(NotOfflineError):
         socket.getaddrinfo("nobody.invalid", 80)
     assert [each.name for each in mlflow.search_experiments()] == ["Default"]
-'''
+"""
 
 # Runs the session in a process that looks at itself before and afterwards.
-_SESSION = '''
+_SESSION = """
 import json, os, sys, threading, warnings
 
 with warnings.catch_warnings(action="ignore"):
@@ -150,7 +152,7 @@ status = pytest.main(sys.argv[1:])
 after = state()
 mlflow.end_run()
 print("STATES " + json.dumps({"status": int(status), "before": before, "after": after}))
-'''
+"""
 
 
 @pytest.fixture
@@ -247,8 +249,6 @@ def test_the_public_surface_is_a_list_and_each_name_can_be_fetched() -> None:
 
 def test_the_plugin_and_the_door_cost_no_library() -> None:
     code = "import hokusai.testing, hokusai.testing.plugin, sys; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "pytest" in loaded
     assert {"mlflow", "sklearn", "pandas", "numpy", "sqlalchemy", "flask", "asyncio"}.isdisjoint(loaded)

@@ -281,7 +281,7 @@ def test_a_journal_that_another_process_ships_does_not_hold_up_the_others(
     start_shipping: Callable[..., ShippingProcess],
 ) -> None:
     contested = open_journal(store_uri)
-    first, second = start_shipping(store_uri), start_shipping(store_uri, wait_seconds=0.5)
+    first, second = start_shipping(store_uri), start_shipping(store_uri, wait_seconds=5)
     first.follow(contested.folder)
     wait_until((contested.folder / "shipping.json").exists, "nothing is shipped")
     second.follow(contested.folder)

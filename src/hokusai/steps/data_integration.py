@@ -167,7 +167,7 @@ def _read(settings: DataSettings, path: Path, *, expected: pa.Schema | None = No
     reading = ReadSettings(delimiter=settings.delimiter, missing_values=settings.missing_values, types=settings.types)
     columns = None if expected is None else expected.names
     if expected is None and settings.features:
-        columns = list(dict.fromkeys([*settings.features, settings.label]))
+        columns = [*settings.features, settings.label]
     return read_table(path, settings=reading, expected=expected, columns=columns)
 
 

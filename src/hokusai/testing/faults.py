@@ -460,7 +460,6 @@ class FaultyProxy:
         # What follows is touched by the proxy's own thread alone, once that runs.
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
-        self._changed: asyncio.Event
         self._socket: socket.socket
         self._is_listening = False
         self._connections: dict[asyncio.Task[None], socket.socket] = {}
@@ -552,7 +551,7 @@ class FaultyProxy:
 
     async def _main(self, is_ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stopping, self._changed = asyncio.Event(), asyncio.Event()
+        self._stopping = asyncio.Event()
         self._open_or_close()
         is_ready.set()
         await self._stopping.wait()
@@ -573,8 +572,6 @@ class FaultyProxy:
 
     async def _replace_script(self, script: list[_Scripted]) -> None:
         self._script = script
-        self._changed.set()
-        self._changed = asyncio.Event()
         self._open_or_close()
 
     def _is_refusing(self) -> bool:
@@ -685,11 +682,9 @@ class FaultyProxy:
             while data := await body.read():
                 store.write(data)
             store.seek(0)
-            # Python 3.11 may swallow a cancellation in wait_for, hence the second question.
-            while fault in self.faults and not (exchange.reader.at_eof() or self._stopping.is_set()):
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), _LOOK_AGAIN_SECONDS)
-            if exchange.reader.at_eof() or self._stopping.is_set():
+            while fault in self.faults and not exchange.reader.at_eof():
+                await self._pause(_LOOK_AGAIN_SECONDS)
+            if exchange.reader.at_eof():
                 return False
             return await self._forward(exchange, _StoredBody(body, store))
 
@@ -745,7 +740,7 @@ class FaultyProxy:
         writer, cut = exchange.writer, exchange.fault
         # A body that ends with its connection gets a framing of its own, so that the client can tell a cut one.
         is_open = content is not None and content.length is None
-        is_chunked, goes_on = is_open and exchange.is_modern, exchange.goes_on and (exchange.is_modern or not is_open)
+        is_chunked, goes_on = is_open and exchange.is_modern, exchange.goes_on
         framing = [("Transfer-Encoding", "chunked")] if is_chunked else []
         given = _Head(["HTTP/1.1", *answer.line[1:]], exchange.applied(answer))
         head = given.encoded(*framing, *([] if goes_on else [("Connection", "close")]))

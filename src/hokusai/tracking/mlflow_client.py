@@ -306,10 +306,12 @@ class MlflowStore:
         raise RunNotFoundError(name, store=self.uri)
 
     def child_runs(self, run: StoredRun) -> tuple[StoredRun, ...]:
-        """Return the children of a run in the order of their start."""
+        """Return the children of a run in the order of their start; steps of one millisecond in their own order."""
         with self._translated():
             found = self._search([run.experiment_id], f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run.run_id}'")
-        return tuple(sorted((_stored_run(child) for child in found), key=lambda child: child.start_time))
+        steps = {name: place for place, name in enumerate(STEPS)}
+        children = (_stored_run(child) for child in found)
+        return tuple(sorted(children, key=lambda child: (child.start_time, steps.get(child.name, len(steps)))))
 
     def list_artifacts(self, run: StoredRun, path: str | None = None) -> tuple[str, ...]:
         """Return the paths of all files among a run's artifacts."""

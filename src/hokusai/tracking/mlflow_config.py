@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from annotated_types import Gt
+from annotated_types import Interval
 
 __all__ = ["TrackingSettings", "default_store_uri", "redact_credentials", "shipper_environment", "sqlite_path"]
 
@@ -42,8 +42,8 @@ class TrackingSettings:
     run_name: str = "hokusai-{date}-{run_id}"
     registered_model: str = "hokusai-{project}"
     journal: Path = Path(".hokusai")
-    wait_seconds: Annotated[float, Gt(0)] = 5.0
-    request_seconds: Annotated[float, Gt(0)] = 10.0
+    wait_seconds: Annotated[float, Interval(gt=0, le=86_400)] = 5.0
+    request_seconds: Annotated[float, Interval(gt=0, le=86_400)] = 10.0
 
 
 def default_store_uri(folder: Path) -> str:
