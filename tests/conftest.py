@@ -1,17 +1,11 @@
-"""What tests of several parts share: a clean environment, a fresh store, and a real MLflow server on loopback."""
+"""What tests of several parts share beside the test kit's fixtures: a clean environment and a server to take away."""
 
 from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -25,9 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hokusai.config import PipelineConfig
+    from hokusai.testing.mlflow_server import MlflowServerProcess
 
 _OURS = ("MLFLOW_", "HOKUSAI_")
-_START_SECONDS = 180
 _WARNINGS_OF_MLFLOW = (
     ".*Any type hint is inferred as AnyType:UserWarning",
     "The ``noload`` loader strategy is deprecated:DeprecationWarning",
@@ -38,57 +32,6 @@ def clean_environment() -> dict[str, str]:
     """Return this process's environment without settings of MLflow and Hokusai, and with MLflow's telemetry off."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     return kept | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-
-
-class MlflowServer:
-    """A real MLflow server in processes of its own, with its own SQLite store and artifact folder.
-
-    Attributes:
-        uri: Its address on loopback.
-        folder: Where its store and artifacts are.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        """Start it and return when it answers."""
-        self.folder = folder
-        port = _free_port()
-        self.uri = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
-        command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
-        command += ["--artifacts-destination", str(folder / "artifacts")]
-        log = folder / "server.log"
-        with log.open("wb") as output:
-            # A session of its own: the server is a family of processes, and all of them must end.
-            self._process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env={**clean_environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                pytest.fail(f"the MLflow server did not start:\n{log.read_text(encoding='utf-8')[-3000:]}")
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.1)
-
-    def stop(self) -> None:
-        """End the server and its children."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    def _answers(self) -> bool:
-        with (
-            suppress(urllib.error.URLError, OSError),
-            urllib.request.urlopen(f"{self.uri}/health", timeout=2),  # noqa: S310  (our own address)
-        ):
-            return True
-        return False
 
 
 class UnreliableServer:
@@ -176,18 +119,10 @@ def store_uri(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
-@pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    """A real MLflow server for all tests; use an experiment of your own in it, and do not stop it."""
-    server = MlflowServer(tmp_path_factory.mktemp("mlflow-server"))
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def unreliable_server(mlflow_server: MlflowServer) -> Iterator[UnreliableServer]:
+def unreliable_server(mlflow_server_process: MlflowServerProcess) -> Iterator[UnreliableServer]:
     """An address of the real server that can be taken away and brought back."""
-    server = UnreliableServer(mlflow_server.uri)
+    server = UnreliableServer(mlflow_server_process.uri)
     yield server
     server.stop()
 

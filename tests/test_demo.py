@@ -18,6 +18,7 @@ import pytest
 
 import hokusai
 from hokusai.digests import sha256
+from hokusai.testing.assertions import assert_run_complete
 from hokusai.testing.sample_data import CONTRIBUTIONS, penguins_config
 from hokusai.testing.sample_data import penguins_folder as packaged_data
 from hokusai.tracking.naming import STEPS
@@ -320,3 +321,13 @@ def test_the_shipped_benchmark_is_not_among_what_was_trained_on() -> None:
     benchmark = set(tables.pop("benchmark").itertuples(index=False, name=None))
     for name, table in tables.items():
         assert not benchmark & set(table.itertuples(index=False, name=None)), name
+
+
+def test_each_evaluation_is_a_complete_tree_by_the_parameter_schema(
+    reports: Mapping[str, hokusai.DeltaReport],
+) -> None:
+    for report in reports.values():
+        tracking = report.tracking
+        assert tracking is not None
+        assert tracking.runs[0].run_id is not None
+        assert_run_complete(tracking.runs[0].run_id, store=tracking.uri)

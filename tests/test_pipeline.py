@@ -566,20 +566,20 @@ def test_a_baseline_model_is_compared_with_by_any_address(
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_a_baseline_model_is_fetched_from_a_server(mlflow_server: Any, tmp_path: Path) -> None:
+def test_a_baseline_model_is_fetched_from_a_server(mlflow_server_process: Any, tmp_path: Path) -> None:
     name = f"baseline-{tmp_path.name}"
     config = penguins(tmp_path)
     tracking = dataclasses.replace(
-        config.tracking, uri=mlflow_server.uri, experiment=name, registered_model=name, wait_seconds=60.0
+        config.tracking, uri=mlflow_server_process.uri, experiment=name, registered_model=name, wait_seconds=60.0
     )
     tracking_summary = hokusai.run(dataclasses.replace(config, tracking=tracking)).tracking
     assert tracking_summary is not None
     assert tracking_summary.shipped, tracking_summary.problem
-    MlflowClient(tracking_uri=mlflow_server.uri).set_registered_model_alias(name, "best", "1")
+    MlflowClient(tracking_uri=mlflow_server_process.uri).set_registered_model_alias(name, "best", "1")
     (run_id,) = [run.run_id for run in tracking_summary.runs if run.name == "train_new_model"]
     for source in (f"models:/{name}/1", f"models:/{name}@best", f"runs:/{run_id}/candidate"):
         compared = penguins(tmp_path, "torgersen", baseline=hokusai.BaselineSettings(source=source))
-        report = rehearse(compared, tmp_path, store=mlflow_server.uri)
+        report = rehearse(compared, tmp_path, store=mlflow_server_process.uri)
         (accuracy,) = [each for each in report.baseline_deltas if each.metric.name == "accuracy"]
         assert (accuracy.baseline, accuracy.candidate) == (1.0, 95 / 119)
 

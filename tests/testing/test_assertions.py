@@ -8,8 +8,11 @@ import math
 import os
 import re
 import shutil
+import sqlite3
+import textwrap
 import time
 import warnings
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -545,18 +548,22 @@ def test_ids_of_the_tree_are_replaced_everywhere_and_other_ids_are_not(client: M
         child = client.create_run(experiment_id, run_name="child", tags={"mlflow.parentRunId": parent.info.run_id})
         content = f"runs:/{parent.info.run_id} from /{folder}/{folder}/data.csv".encode()
         digests.append(sha256(content))
-        client.log_param(child.info.run_id, "source", f"runs:/{parent.info.run_id}/model, not {other}")
+        client.log_param(child.info.run_id, "self", f"runs:/{child.info.run_id}/model, not {other}")
+        client.log_param(child.info.run_id, "source", f"runs:/{parent.info.run_id}/model")
         client.set_tag(child.info.run_id, "digest", digests[-1])
         log_bytes(client, child.info.run_id, "source.txt", content)
         log_bytes(client, child.info.run_id, "source.bin", no_text)
         texts.append(run_snapshot(parent, store=client))
+        # What a run below is called after does not depend on where one begins to read.
+        assert textwrap.indent(run_snapshot(child, store=client), "  ") in texts[-1]
     assert digests[0] != digests[1]
     assert texts[0] == texts[1]
     clean = b"runs:/<run> from <folder>/data.csv"
     assert texts[0].splitlines()[2:] == [
         "  run child",
         "    status RUNNING",
-        f"    param source = runs:/<run>/model, not {other}",
+        f"    param self = runs:/<run>/model, not {other}",
+        "    param source = runs:/<run>/model",
         "    tag digest = <sha256 of source.txt>",
         f"    artifact source.bin 11 bytes sha256 {sha256(no_text)}",
         f"    artifact source.txt {len(clean)} bytes sha256 {sha256(clean)} (ids and folders replaced)",
@@ -1034,6 +1041,30 @@ def delete_the_logged_model(tree: Tree) -> list[str]:
     return [f"train_new_model: model {made}: missing"]
 
 
+def fail_the_logged_model(tree: Tree) -> list[str]:
+    (made,) = tree.models()
+    tree.client.finalize_logged_model(made, "FAILED")
+    return [f"train_new_model: model {made}: status FAILED"]
+
+
+def leave_the_model_version_pending(tree: Tree) -> list[str]:
+    # MLflow's client cannot; a registry that copies models takes its time.
+    with closing(sqlite3.connect(tree.client.tracking_uri.removeprefix("sqlite:///"))) as database, database:
+        database.execute("UPDATE model_versions SET status = 'PENDING_REGISTRATION'")
+    where = "parent: model version hokusai-penguins/1"
+    return [f"{where}: status: got 'PENDING_REGISTRATION', expected 'READY'"]
+
+
+def use_a_dataset_under_the_digest_of_another(tree: Tree) -> list[str]:
+    item = dataset("contribution", name="x")
+    item.dataset._digest = "0" * 36
+    tree.client.log_inputs(tree.ids["load_baseline_model"], [item])
+    return [
+        "load_baseline_model: dataset contribution: not a dataset of this step",
+        f"load_baseline_model: dataset contribution.x: got the digest '{'0' * 36}', expected 64 digits",
+    ]
+
+
 def train_without_a_model(tree: Tree) -> list[str]:
     version = tree.client.get_model_version("hokusai-penguins", "1")
     tree.write_again("train_new_model")
@@ -1066,7 +1097,8 @@ SPOILERS = [
         delete_the_model_version,
     ),
     (delete_a_dataset_tag, register_another_model),
-    (edit_the_decision, delete_the_logged_model),
+    (edit_the_decision, fail_the_logged_model, use_a_dataset_under_the_digest_of_another),
+    (leave_the_model_version_pending, delete_the_logged_model),
     (delete_the_decision, train_without_a_model),
     (lose_the_artifacts,),
 ]

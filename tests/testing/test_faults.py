@@ -547,6 +547,16 @@ def test_a_status_is_answered_by_the_proxy_alone_as_often_as_it_says(upstream: C
     assert upstream.asked == ["/a"]
 
 
+def test_a_status_for_head_has_no_body(upstream: CountingServer) -> None:
+    with FaultyProxy(upstream.uri, faults=[Status(503, body=b"later")]) as proxy, connect(proxy) as connection:
+        connection.connect()
+        connection.sock.sendall(b"HEAD /a HTTP/1.1\r\nConnection: close\r\n\r\n")
+        with connection.sock.makefile("rb") as file:
+            head, _, content = file.read().partition(b"\r\n\r\n")
+    assert b"Content-Length: 5" in head
+    assert content == b""
+
+
 def test_an_answer_is_dropped_after_the_deed(upstream: CountingServer) -> None:
     with FaultyProxy(upstream.uri, faults=[DropAnswer(route="POST", times=1)]) as proxy:
         with pytest.raises(ConnectionResetError, match=RST):

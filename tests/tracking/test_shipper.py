@@ -53,7 +53,7 @@ def uri(request: pytest.FixtureRequest) -> str:
     """A SQLite store, and a real server."""
     if request.param == "sqlite":
         return str(request.getfixturevalue("sqlite_uri"))
-    return str(request.getfixturevalue("mlflow_server").uri)
+    return str(request.getfixturevalue("mlflow_server_process").uri)
 
 
 def runs_of(client: MlflowClient, folder: Path) -> dict[str, Run]:

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mlflow.entities import Run
-    from tests.conftest import MlflowServer, UnreliableServer
+    from tests.conftest import UnreliableServer
+
+    from hokusai.testing.mlflow_server import MlflowServerProcess
 
 _LONG = 120.0
 
@@ -147,7 +149,7 @@ def test_a_server_that_is_down_from_the_start_gets_everything_later(
 
 
 def test_a_server_that_stops_in_the_middle_loses_nothing_and_is_caught_up_with(
-    mlflow_server: MlflowServer,
+    mlflow_server_process: MlflowServerProcess,
     unreliable_server: UnreliableServer,
     open_journal: Callable[[str], FileJournal],
     start_shipping: Callable[..., ShippingProcess],
@@ -158,7 +160,7 @@ def test_a_server_that_stops_in_the_middle_loses_nothing_and_is_caught_up_with(
     shipping.follow(journal.folder)
     with Tracker(journal, evaluation=evaluation, run_name="parent").start() as run:
         run.log_metrics({"m": 1.0})
-        wait_until(lambda: "parent" in runs_of(mlflow_server.uri, evaluation), "the run does not arrive")
+        wait_until(lambda: "parent" in runs_of(mlflow_server_process.uri, evaluation), "the run does not arrive")
         unreliable_server.stop()
         run.log_metrics({"m": 2.0}, step=1)
         with run.child("child"):
@@ -167,13 +169,13 @@ def test_a_server_that_stops_in_the_middle_loses_nothing_and_is_caught_up_with(
     state, problem = shipping.wait(journal.folder)
     assert problem
     assert state is None or not state.complete
-    assert runs_of(mlflow_server.uri, evaluation)["parent"].info.status == "RUNNING"
+    assert runs_of(mlflow_server_process.uri, evaluation)["parent"].info.status == "RUNNING"
 
     unreliable_server.start()
     wait_until(lambda: not shipping.wait(journal.folder)[1], "the shipping process does not catch up")
-    runs = runs_of(mlflow_server.uri, evaluation)
+    runs = runs_of(mlflow_server_process.uri, evaluation)
     assert {name: run.info.status for name, run in runs.items()} == {"parent": "FINISHED", "child": "FINISHED"}
-    history = MlflowClient(mlflow_server.uri).get_metric_history(runs["parent"].info.run_id, "m")
+    history = MlflowClient(mlflow_server_process.uri).get_metric_history(runs["parent"].info.run_id, "m")
     assert sorted(point.value for point in history) == [1.0, 2.0]
 
 
