@@ -365,7 +365,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_character
 NAMES = TEXTS.filter(lambda text: bool(text.strip()))
 FILES = st.sampled_from(["base.csv", "benchmark.csv", "./dream.csv", "sub/../torgersen.csv"])
 NUMBERS = st.floats(0, 1e300)
-POSITIVE = st.floats(1e-300, 1e300)
+SECONDS = st.floats(1e-300, 86_400)
 MODEL_NAMES = NAMES.filter(lambda text: not set(text) & set("/:"))
 COLUMN_TYPES = st.sampled_from(["int", "float", "string", "bool"])
 VALUES: Mapping[str, st.SearchStrategy[Any]] = {
@@ -397,8 +397,8 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "tracking.run_name": NAMES,
     "tracking.registered_model": MODEL_NAMES,
     "tracking.journal": NAMES,
-    "tracking.wait_seconds": POSITIVE,
-    "tracking.request_seconds": POSITIVE,
+    "tracking.wait_seconds": SECONDS,
+    "tracking.request_seconds": SECONDS,
 }
 
 
