@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import os
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -411,7 +414,7 @@ VALUES = st.floats(allow_nan=True, allow_infinity=True, width=32)
 def test_whatever_is_tracked_passes_and_any_single_change_of_it_is_the_only_difference(
     law_client: MlflowClient, params: dict[str, str], metrics: dict[str, list[float]], data: st.DataObject
 ) -> None:
-    run = law_client.create_run("0")
+    run = law_client.create_run("1")
     points = [Metric(name, value, 0, step) for name, values in metrics.items() for step, value in enumerate(values)]
     law_client.log_batch(run.info.run_id, points, [Param(*item) for item in params.items()])
     assert_tracked(run, store=law_client, params=params, metrics=metrics)
@@ -424,7 +427,10 @@ def test_whatever_is_tracked_passes_and_any_single_change_of_it_is_the_only_diff
 
 @pytest.fixture(scope="module")
 def law_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
-    with fresh_store(tmp_path_factory.mktemp("law")) as client:
+    """A database for tests that need many small runs; its experiment 1 keeps artifacts in a folder of the tests."""
+    folder = tmp_path_factory.mktemp("law")
+    with fresh_store(folder) as client:
+        assert experiment(client, folder) == "1"
         yield client
 
 
@@ -521,21 +527,22 @@ def test_the_order_of_tracking_does_not_matter(client: MlflowClient, tmp_path: P
 def test_the_folder_of_an_absolute_path_is_left_out_and_nothing_else_is(
     law_client: MlflowClient, text: str, shown: str
 ) -> None:
-    run = law_client.create_run("0", run_name="x")
+    run = law_client.create_run("1", run_name="x")
     law_client.log_param(run.info.run_id, "p", text)
     assert run_snapshot(run, store=law_client).splitlines()[2] == f"  param p = {shown}"
 
 
 def test_names_that_mlflow_makes_up_and_dates_in_names_are_replaced(law_client: MlflowClient) -> None:
-    first, second = law_client.create_run("0"), law_client.create_run("0")
+    first, second = law_client.create_run("1"), law_client.create_run("0")
     assert first.info.run_name != second.info.run_name
     assert_same_history(first, second, store=law_client)
     for name, shown in (
-        (first.info.run_name, "<generated>"),
+        ("fearless-carp-0", "<generated>"),
+        ("blushing-crane-1000", "<generated>"),
         ("night of 2024-05-06", "night of <date>"),
         ("my-model-3", "my-model-3"),
     ):
-        run = law_client.create_run("0", run_name=name)
+        run = law_client.create_run("1", run_name=name)
         assert run_snapshot(run, store=law_client).splitlines()[0] == f"run {shown}"
 
 
@@ -633,7 +640,7 @@ def test_the_same_work_in_two_stores_has_the_same_history(
             "+" + SNAPSHOT.splitlines()[9].replace("base", "benchmark"),
         ),
         (
-            lambda client, run_id: client.create_run("0", run_name="below", tags={"mlflow.parentRunId": run_id}),
+            lambda client, run_id: client.create_run("1", run_name="below", tags={"mlflow.parentRunId": run_id}),
             "+  run below",
         ),
     ],
@@ -643,7 +650,7 @@ def test_any_difference_between_two_histories_is_a_line(
     law_client: MlflowClient, tmp_path: Path, change: Callable[[MlflowClient, str], None], line: str
 ) -> None:
     del tmp_path
-    first, second = (law_client.create_run("0", run_name="same", tags={"team": "blue"}) for _ in range(2))
+    first, second = (law_client.create_run("1", run_name="same", tags={"team": "blue"}) for _ in range(2))
     assert_same_history(first, second, store=law_client)
     change(law_client, second.info.run_id)
     assert line in failure(assert_same_history, first, second, store=law_client).splitlines()
@@ -988,16 +995,33 @@ def overwrite_the_delta(tree: Tree) -> list[str]:
 
 
 def overwrite_the_row_scores(tree: Tree) -> list[str]:
-    import io
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     buffer = io.BytesIO()
     pq.write_table(pa.table({"row": [0, 1]}), buffer)
     log_bytes(tree.client, tree.ids["evaluate_on_benchmark"], "row_scores.parquet", buffer.getvalue())
     where = "evaluate_on_benchmark: artifact row_scores.parquet"
     return [f"{where}: has 2 rows, expected 119 (evaluation.benchmark_rows)"]
+
+
+def damage_the_row_scores(tree: Tree) -> list[str]:
+    run_id = tree.ids["evaluate_on_benchmark"]
+    content = bytearray(Path(tree.client.download_artifacts(run_id, "row_scores.parquet")).read_bytes())
+    content[200] ^= 1
+    log_bytes(tree.client, run_id, "row_scores.parquet", bytes(content))
+    with pytest.raises(OSError, match="CRC") as caught:
+        pq.read_table(io.BytesIO(content), page_checksum_verification=True)
+    return [f"evaluate_on_benchmark: artifact row_scores.parquet: cannot be read ({str(caught.value).splitlines()[0]})"]
+
+
+def edit_the_reason(tree: Tree) -> list[str]:
+    reason = tree.tag("parent", "hokusai.decision.reason")
+    tree.client.set_tag(tree.parent, "hokusai.decision.reason", "because")
+    return [f"parent: tag hokusai.decision.reason: got 'because', but the last step's is {reason!r}"]
+
+
+def add_a_limit_that_the_delta_leaves_open(tree: Tree) -> list[str]:
+    for step in ("parent", "compare_and_output_delta"):
+        tree.client.log_metric(tree.ids[step], "delta.recall.lower", 0.5)
+    return ["compare_and_output_delta: artifact delta.json: says None for delta.recall.lower, but MLflow has 0.5"]
 
 
 def lose_the_artifacts(tree: Tree) -> list[str]:
@@ -1096,9 +1120,9 @@ SPOILERS = [
         edit_the_delta,
         delete_the_model_version,
     ),
-    (delete_a_dataset_tag, register_another_model),
+    (delete_a_dataset_tag, register_another_model, add_a_limit_that_the_delta_leaves_open),
     (edit_the_decision, fail_the_logged_model, use_a_dataset_under_the_digest_of_another),
-    (leave_the_model_version_pending, delete_the_logged_model),
+    (leave_the_model_version_pending, delete_the_logged_model, edit_the_reason, damage_the_row_scores),
     (delete_the_decision, train_without_a_model),
     (lose_the_artifacts,),
 ]
@@ -1110,6 +1134,17 @@ def test_whatever_spoils_an_evaluation_is_named_and_nothing_else_is(
 ) -> None:
     expected = [problem for spoil in spoilers for problem in spoil(tree)]
     assert sorted(tree.problems()) == sorted(expected)
+
+
+def test_numbers_that_are_undefined_everywhere_agree(tree: Tree) -> None:
+    # The demo's delta.json says null for this limit.
+    for name, step in (
+        ("delta.recall.lower", "compare_and_output_delta"),
+        ("control.undefined", "evaluate_on_benchmark"),
+    ):
+        tree.client.log_metric(tree.ids[step], name, math.nan)
+        tree.client.log_metric(tree.parent, name, math.nan)
+    assert tree.problems() == []
 
 
 def test_the_assertion_lists_all_problems_of_an_evaluation_at_once(tree: Tree) -> None:
@@ -1131,7 +1166,7 @@ def test_a_step_is_not_taken_for_an_evaluation_and_a_deleted_evaluation_is_not_c
 
 
 def test_an_empty_run_lacks_everything_that_an_evaluation_has(law_client: MlflowClient) -> None:
-    run = law_client.create_run("0", run_name="empty")
+    run = law_client.create_run("1", run_name="empty")
     found = check_run_complete(run, store=law_client)
     assert [problem for problem in found if not problem.startswith("parent: ")] == [
         f"{step}: missing" for step in STEPS

@@ -51,7 +51,7 @@ VOLATILE_TAGS = (
 _LARGEST_TEXT = 1 << 20
 _SHORTEST_KEY_END = 8
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
-_RANDOM_NAME = re.compile(r"([a-z]+)-([a-z]+)-\d{1,3}")
+_RANDOM_NAME = re.compile(r"([a-z]+)-([a-z]+)-\d{1,4}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ROOT = r"(?:/|[A-Za-z]:[\\/]+)"
 # Folders may have spaces in them where quotation marks say where the path ends, and not elsewhere.
