@@ -7,7 +7,12 @@ One evaluation, from Python::
     report = hokusai.run("evaluation.toml")
     print(report.decision.outcome, report.delta.gain, report.delta.gain_lower, report.delta.gain_upper)
 
-It trains the same model without and with the contributed data, scores both on a benchmark, and says by how much the
+Steps of one's own, tracked in the same way::
+
+    with hokusai.track("my-project") as run, run.child("clean") as step:
+        step.log_metrics({"rows_kept": 3})
+
+An evaluation trains the same model without and with the contributed data, scores both on a benchmark, and says by how much the
 model improved, how sure that is, and whether it clears the bar. Every step is on record in MLflow. Importing this
 package loads neither MLflow nor scikit-learn nor pandas; the names below are fetched when they are first used.
 """
@@ -20,6 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hokusai.config import PipelineConfig, load_config
     from hokusai.errors import HokusaiError
+    from hokusai.own_pipeline import resume, track, tracked_step
     from hokusai.pipeline import run
     from hokusai.records import Decision, DeltaReport, MetricDelta
     from hokusai.steps.baseline_loader import BaselineSettings
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
     from hokusai.steps.evaluation import EvaluationSettings
     from hokusai.steps.model_training import TrainingSettings
     from hokusai.tracking.mlflow_config import TrackingSettings
+    from hokusai.tracking.parameters import parameter
+    from hokusai.tracking.run import Run, RunLink
 
 __all__ = [
     "BaselineSettings",
@@ -40,10 +48,16 @@ __all__ = [
     "HokusaiError",
     "MetricDelta",
     "PipelineConfig",
+    "Run",
+    "RunLink",
     "TrackingSettings",
     "TrainingSettings",
     "load_config",
+    "parameter",
+    "resume",
     "run",
+    "track",
+    "tracked_step",
 ]
 
 _HOMES = {
@@ -57,10 +71,16 @@ _HOMES = {
     "HokusaiError": "hokusai.errors",
     "MetricDelta": "hokusai.records",
     "PipelineConfig": "hokusai.config",
+    "Run": "hokusai.tracking.run",
+    "RunLink": "hokusai.tracking.run",
     "TrackingSettings": "hokusai.tracking.mlflow_config",
     "TrainingSettings": "hokusai.steps.model_training",
     "load_config": "hokusai.config",
+    "parameter": "hokusai.tracking.parameters",
+    "resume": "hokusai.own_pipeline",
     "run": "hokusai.pipeline",
+    "track": "hokusai.own_pipeline",
+    "tracked_step": "hokusai.own_pipeline",
 }
 
 

@@ -28,8 +28,8 @@ from hokusai.steps.data_integration import DataSettings
 from hokusai.steps.delta_computation import DeltaSettings
 from hokusai.steps.evaluation import EvaluationSettings
 from hokusai.steps.model_training import TrainingSettings
-from hokusai.tracking.mlflow_config import TrackingSettings, default_store_uri
-from hokusai.tracking.naming import require_experiment_name
+from hokusai.tracking.mlflow_config import TrackingSettings, default_store_uri, resolve_store
+from hokusai.tracking.naming import require_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,14 +43,19 @@ __all__ = [
     "load_config",
     "load_tracking",
     "require_valid",
-    "resolve_store",
+    "require_valid_tracking",
     "setting_keys",
 ]
 
 ENVIRONMENT_PREFIX = "HOKUSAI_"
-_MLFLOW_VARIABLES = {"MLFLOW_TRACKING_URI": "tracking.uri", "MLFLOW_EXPERIMENT_NAME": "tracking.experiment"}
+_MLFLOW_VARIABLES = {
+    "MLFLOW_TRACKING_URI": "tracking.uri",
+    "MLFLOW_REGISTRY_URI": "tracking.registry_uri",
+    "MLFLOW_EXPERIMENT_NAME": "tracking.experiment",
+}
 _PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MODEL_ADDRESSES = ("models:/", "runs:/")
+_Settings = typing.TypeVar("_Settings")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +169,7 @@ def load_config(
         _insert(values, key, _absolute(key, parsed, Path.cwd()), origin)
         origins = {known: place for known, place in origins.items() if not known.startswith(f"{key}.")}
         origins[key] = origin
-    config = _validate(values, origins, path)
+    config = _validate(PipelineConfig, values, origins, path)
     config = _absolute_defaults(config, folder)
     _check_names_and_files(config, origins)
     return ResolvedConfig(config=config, folder=folder, origins=origins)
@@ -178,16 +183,27 @@ def require_valid(config: PipelineConfig) -> PipelineConfig:
     """
     # Not by pydantic, which writes an infinity as null: the setting would change without a word.
     values = json.loads(json.dumps(dataclasses.asdict(config), default=str))
-    checked = _validate(values, {}, None)
+    checked = _validate(PipelineConfig, values, {}, None)
     _check_names_and_files(checked, {})
     return checked
+
+
+def require_valid_tracking(settings: TrackingSettings) -> TrackingSettings:
+    """Return tracking settings that were built in code, checked as strictly as those that were read, and complete.
+
+    Raises:
+        ConfigurationError: A value has the wrong type or is out of its range.
+    """
+    values = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+    checked = _validate(TrackingSettings, values, {}, None, prefix="tracking.")
+    return dataclasses.replace(checked, uri=resolve_store(checked), journal=checked.journal.resolve())
 
 
 def load_tracking(path: Path | None, *, uri: str | None = None) -> TrackingSettings:
     """Return the tracking settings alone, for commands that read a store and need no data.
 
     Args:
-        path: A configuration file, or None: then the store in the current folder, or the environment's, is meant.
+        path: A configuration file, or None: then the environment's settings, and the store in the current folder.
         uri: A tracking URI that beats both.
 
     Raises:
@@ -196,16 +212,18 @@ def load_tracking(path: Path | None, *, uri: str | None = None) -> TrackingSetti
     flags = {} if uri is None else {"tracking.uri": uri}
     if path is not None:
         return load_config(path, flags=flags).config.tracking
-    folder = Path.cwd()
-    journal = os.environ.get("HOKUSAI_TRACKING_JOURNAL") or TrackingSettings().journal
-    settings = TrackingSettings(journal=folder / journal)
-    return dataclasses.replace(settings, uri=uri or resolve_store(settings, folder=folder))
-
-
-def resolve_store(settings: TrackingSettings, *, folder: Path | None = None) -> str:
-    """Return the tracking URI to use: the configured one, the environment's, or a file in the folder."""
-    given = (os.environ.get(name) for name in ("HOKUSAI_TRACKING_URI", "MLFLOW_TRACKING_URI"))
-    return settings.uri or next(filter(None, given), "") or default_store_uri(folder or Path.cwd())
+    values: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
+    overrides = [
+        *_from_environment(os.environ),
+        *((key, value, Origin("command line")) for key, value in flags.items()),
+    ]
+    for key, text, origin in overrides:
+        if key.startswith("tracking."):
+            _insert(values, key, _absolute(key, _parse_text(key, text, origin), Path.cwd()), origin)
+            origins[key] = origin
+    settings = _validate(TrackingSettings, values.get("tracking", {}), origins, None, prefix="tracking.")
+    return _absolute_tracking(settings, Path.cwd())
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Origin]]:
@@ -369,28 +387,38 @@ def _absolute(key: str, value: Any, folder: Path) -> Any:
 
 
 def _absolute_defaults(config: PipelineConfig, folder: Path) -> PipelineConfig:
-    tracking = dataclasses.replace(
-        config.tracking,
-        uri=config.tracking.uri or default_store_uri(folder),
-        journal=folder / config.tracking.journal,
+    return dataclasses.replace(config, tracking=_absolute_tracking(config.tracking, folder))
+
+
+def _absolute_tracking(settings: TrackingSettings, folder: Path) -> TrackingSettings:
+    return dataclasses.replace(
+        settings, uri=settings.uri or default_store_uri(folder), journal=folder / settings.journal
     )
-    return dataclasses.replace(config, tracking=tracking)
 
 
-def _validate(values: dict[str, Any], origins: Mapping[str, Origin], path: Path | None) -> PipelineConfig:
+def _validate(
+    kind: type[_Settings],
+    values: dict[str, Any],
+    origins: Mapping[str, Origin],
+    path: Path | None,
+    *,
+    prefix: str = "",
+) -> _Settings:
     from pydantic import TypeAdapter, ValidationError  # a tenth of a second that --help does not need
 
     try:
         # By way of JSON because a strict reading of JSON takes a text for a path and an array for a tuple, and no more.
-        return TypeAdapter(PipelineConfig).validate_json(json.dumps(values, default=str))
+        return TypeAdapter(kind).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        raise _translate(error, origins, path) from error
+        raise _translate(error, origins, path, prefix=prefix) from error
 
 
-def _translate(error: ValidationError, origins: Mapping[str, Origin], path: Path | None) -> ConfigurationError:
+def _translate(
+    error: ValidationError, origins: Mapping[str, Origin], path: Path | None, *, prefix: str
+) -> ConfigurationError:
     # A misspelt key is both unknown and missing; the unknown one is what the reader can find.
     first = min(error.errors(), key=lambda item: item["type"] == "missing")
-    key = ".".join(str(part) for part in first["loc"])
+    key = prefix + ".".join(str(part) for part in first["loc"])
     fallback = Origin(str(path) if path else "code")
     origin = _nearest(origins, key) or fallback
     if first["type"] == "missing":
@@ -413,19 +441,10 @@ def _check_names_and_files(config: PipelineConfig, origins: Mapping[str, Origin]
 
     if not _PROJECT_NAME.fullmatch(config.project):
         refuse("project", f"got {config.project!r}, expected letters, digits, '.', '-' and '_', at most 100.")
-    templates = {"experiment": "{project} {date}", "run_name": "{project} {date} {run_id}"}
-    templates["registered_model"] = "{project}"
-    for name, fields in templates.items():
-        template = getattr(config.tracking, name)
-        try:
-            filled = template.format(**{part[1:-1]: "x" for part in fields.split()})
-            require_experiment_name(filled)
-        except (KeyError, IndexError, ValueError, AttributeError, TypeError):
-            refuse(f"tracking.{name}", f"got {template!r}, expected a text with no other fields than {fields}.")
-        except ConfigurationError as error:
-            refuse(f"tracking.{name}", error.problem)
-    if re.search("[/:]", config.tracking.registered_model):
-        refuse("tracking.registered_model", f"got {config.tracking.registered_model!r}, expected no '/' and no ':'.")
+    try:
+        require_names(config.tracking, project=config.project)
+    except ConfigurationError as error:
+        refuse(error.key, error.problem)
     files = {"data.base": config.data.base, "data.benchmark": config.data.benchmark}
     files |= {f"data.contributions.{n}.path": item.path for n, item in enumerate(config.data.contributions)}
     for key, file in files.items():

@@ -15,6 +15,7 @@ and what to do next. ``exit_code`` is what the command line returns for it.
     ├── ModelError                a model cannot be loaded, trained or used
     │   └── UntrustedModelError     loading it would run code from the file
     ├── TrackingError             facts about a run cannot be recorded or shipped
+    │   ├── InvalidFactError        a name or value cannot be recorded
     │   ├── JournalError            the local journal is damaged, locked or unwritable
     │   ├── TrackingServerError     the tracking server refused or did not answer
     │   └── RunNotFoundError        no run answers to the given name
@@ -33,6 +34,7 @@ __all__ = [
     "ConfigurationError",
     "DataError",
     "HokusaiError",
+    "InvalidFactError",
     "JournalError",
     "ModelError",
     "NotOfflineError",
@@ -157,6 +159,19 @@ class UntrustedModelError(ModelError):
 
 class TrackingError(HokusaiError):
     """Facts about a run cannot be recorded or shipped."""
+
+
+class InvalidFactError(TrackingError):
+    """A name or value that a step wants to record cannot be recorded as it is; nothing of that call was.
+
+    Attributes:
+        run: The run's key; empty where no run is known.
+        fact: What was to be recorded, such as ``parameter 'C'``.
+    """
+
+    def __init__(self, run: str, fact: str, problem: str) -> None:
+        self.run, self.fact = run, fact
+        super().__init__(f"run {run}: {fact}: {problem}" if run else f"{fact}: {problem}")
 
 
 class JournalError(TrackingError):

@@ -7,28 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
-from contextlib import ExitStack, closing
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hokusai.config import PipelineConfig, ResolvedConfig, load_config, require_valid, resolve_store
-from hokusai.errors import ConfigurationError
+from hokusai.config import PipelineConfig, ResolvedConfig, load_config, require_valid
+from hokusai.errors import ConfigurationError, TrackingServerError
 from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.models.trainers import make_trainer
-from hokusai.records import EvaluationIdentity, RunReference, TrackingSummary
+from hokusai.records import EvaluationIdentity
 from hokusai.steps.baseline_loader import load_baseline_model
 from hokusai.steps.data_integration import integrate_contributed_data
 from hokusai.steps.delta_computation import compare_and_output_delta, deciding_metric, delta_metrics, model_tags
 from hokusai.steps.evaluation import chosen_metrics, evaluate_on_benchmark
 from hokusai.steps.model_training import train_new_model
 from hokusai.tracking import naming
-from hokusai.tracking.journal import JOURNAL_FORMAT, FileJournal
-from hokusai.tracking.mlflow_config import redact_credentials
-from hokusai.tracking.operations import OpenJournal
+from hokusai.tracking.mlflow_config import resolve_store
 from hokusai.tracking.parameters import EvaluationParameters
-from hokusai.tracking.run import Tracker
-from hokusai.tracking.shipping_process import ShippingProcess
+from hokusai.tracking.session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +31,7 @@ if TYPE_CHECKING:
 
     from hokusai.models.trainers import Trainer
     from hokusai.records import DeltaReport, Metric, TrainedModels
-    from hokusai.tracking.run import Run, RunListener
+    from hokusai.tracking.run import Run, RunListener, Tracker
     from hokusai.tracking.shipper import Shipping
 
 __all__ = ["evaluate_contribution", "run"]
@@ -87,7 +82,8 @@ def run(
         did not answer; the report itself does not depend on that.
 
     Raises:
-        HokusaiError: See :mod:`hokusai.errors`; the runs that were open are FAILED then.
+        HokusaiError: See :mod:`hokusai.errors`; the runs that were open are FAILED then. TrackingServerError is raised
+            only when ``tracking.on_outage`` is ``fail``, after everything else has been done.
     """
     if not isinstance(config, PipelineConfig):
         resolved = config if isinstance(config, ResolvedConfig) else load_config(Path(config))
@@ -96,49 +92,28 @@ def run(
         except ConfigurationError as error:
             raise resolved.locate(error) from error
     config = require_valid(config)
-    uri = resolve_store(config.tracking)
-    now = datetime.now().astimezone()
-    key = naming.evaluation_key(now)
-    experiment = naming.run_name(config.tracking.experiment, project=config.project, evaluation=key, now=now)
-    name = naming.run_name(config.tracking.run_name, project=config.project, evaluation=key, now=now)
-    folder = config.tracking.journal.resolve() / key
-    identity = EvaluationIdentity(
+    _, metric, _ = _resolve_names(config)
+    settings = config.tracking
+    with open_session(
+        settings,
         project=config.project,
-        evaluation=key,
-        registered_model=config.tracking.registered_model.format(project=config.project),
-        delta_file=config.delta.output or folder / "delta.json",
-    )
-    _resolve_names(config)
-    with ExitStack() as stack:
-        if shipping is None:
-            shipping = stack.enter_context(closing(ShippingProcess(uri, config.tracking)))
-        journal = FileJournal(folder)
-        stack.callback(journal.close)
-        journal.append(
-            OpenJournal(
-                format=JOURNAL_FORMAT,
-                evaluation=key,
-                experiment=experiment,
-                tracking_uri=redact_credentials(uri),
-            )
+        experiment_tags={naming.LABEL_TAG: config.data.label, naming.METRIC_TAG: metric},
+        listener=listener,
+        shipping=shipping,
+    ) as session:
+        identity = EvaluationIdentity(
+            project=config.project,
+            evaluation=session.evaluation,
+            registered_model=settings.registered_model.format(project=config.project),
+            delta_file=config.delta.output or session.folder / "delta.json",
         )
-        shipping.follow(folder)
-        try:
-            tracker = Tracker(journal, evaluation=key, run_name=name, listener=listener)
-            report = evaluate_contribution(config, identity=identity, tracker=tracker, registry=ModelRegistry(uri))
-        finally:
-            journal.close()
-            state, problem = shipping.wait(folder)
-    run_ids = state.run_ids if state else {}
-    summary = TrackingSummary(
-        uri=redact_credentials(uri),
-        experiment=experiment,
-        experiment_id=state.experiment_id if state else None,
-        journal=folder,
-        runs=tuple(RunReference(key=key, name=name, run_id=run_ids.get(key)) for key, name in tracker.started),
-        shipped=not problem,
-        problem=problem,
-    )
+        report = evaluate_contribution(
+            config, identity=identity, tracker=session.tracker, registry=ModelRegistry(resolve_store(settings))
+        )
+    summary = session.summary
+    if summary is not None and not summary.shipped and settings.on_outage == "fail":
+        problem = f"{summary.problem} The report is in {identity.delta_file}."
+        raise TrackingServerError(summary.uri, problem, is_outage=True)
     return dataclasses.replace(report, tracking=summary)
 
 
@@ -171,8 +146,8 @@ def _log_headline(report: DeltaReport, *, models: TrainedModels, run: Run) -> No
         run.log_metrics(delta_metrics(delta))
     run.set_tags(
         {
-            "hokusai.decision": report.decision.outcome,
-            "hokusai.decision.reason": report.decision.reason,
+            naming.DECISION_TAG: report.decision.outcome,
+            naming.DECISION_REASON_TAG: report.decision.reason,
             "mlflow.note.content": f"**{report.decision.outcome}**: {report.decision.reason}",
         }
     )

@@ -34,6 +34,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "Mapping[str, str]": TEXTS,
     "Mapping[str, float]": st.dictionaries(ANY_TEXT, st.floats(), max_size=3),
     "Mapping[str, JsonValue]": st.dictionaries(ANY_TEXT, JSON, max_size=3),
+    "tuple[float, ...]": st.lists(st.floats(), max_size=3).map(tuple),
     "tuple[str, ...]": st.lists(ANY_TEXT, max_size=3).map(tuple),
     "str": ANY_TEXT,
     "str | None": st.none() | ANY_TEXT,

@@ -10,6 +10,7 @@ import argparse
 __all__ = ["make_parser"]
 
 DEFAULT_FILE = "evaluation.toml"
+_MOST_DAYS = 36_500
 _DESCRIPTION = "Measure, and prove, what contributed data is worth to a model; every step tracked in MLflow."
 _EXIT_CODES = (
     "exit codes: 0 done; 1 the decision is not `accept`, or a check failed; 2 bad usage or bad input. "
@@ -25,6 +26,8 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_evaluating_commands(commands)
     _add_reading_commands(commands)
+    _add_experiment_commands(commands)
+    _add_journal_commands(commands)
     return parser
 
 
@@ -73,6 +76,77 @@ def _add_reading_commands(commands: argparse._SubParsersAction[argparse.Argument
     sync = _command(commands, "store", "sync", "ship what an outage or a dead process left in the journals")
     sync.add_argument("journals", nargs="*", metavar="JOURNAL", help="journal folders (default: all)")
     _add_store(sync)
+
+    doctor = _command(commands, "doctor", "doctor", "check the tracking store, and what was left behind")
+    doctor.add_argument("--repair", action="store_true", help="ship left journals, close runs that nobody can close")
+    doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
+    doctor.add_argument(
+        "--lost-after", type=float, default=24.0, metavar="HOURS", help="a run silent for so long is lost (default: 24)"
+    )
+    _add_store(doctor)
+
+
+def _add_experiment_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    group = _group(commands, "experiments", "list the experiments of the store, archive and restore them")
+
+    every = _command(group, "experiments", "list", "list the experiments in use, the last changed first")
+    every.add_argument("--archived", action="store_true", help="list the archived ones instead")
+    every.set_defaults(function="list_all")
+    _add_store(every)
+
+    archive = _command(group, "experiments", "archive", "hide an experiment and its runs; nothing is lost")
+    archive.add_argument("name", metavar="NAME", help="the experiment's name")
+    archive.add_argument("--force", action="store_true", help="even while an evaluation runs into it")
+    _add_store(archive)
+
+    restore = _command(group, "experiments", "restore", "bring an archived experiment back with its runs")
+    restore.add_argument("name", metavar="NAME", help="the experiment's name")
+    _add_store(restore)
+
+
+def _add_journal_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    group = _group(commands, "journal", "list, show, verify and prune the journals of evaluations")
+    naming = "a journal's folder, its key, or the beginning of its key"
+
+    every = _command(group, "journals", "list", "list every journal and how far it has come")
+    every.set_defaults(function="list_all")
+    _add_store(every)
+
+    show = _command(group, "journals", "show", "print what a journal recorded, one entry a line")
+    show.add_argument("journal", metavar="JOURNAL", help=naming)
+    show.add_argument("--json", action="store_true", help="print every fact in full, one JSON object a line")
+    show.add_argument("--run", metavar="NAME", help="only the entries of the runs with this name or key")
+    _add_store(show)
+
+    verify = _command(
+        group, "journals", "verify", "check every line and every staged file; exits 1 when one is damaged"
+    )
+    verify.add_argument("journals", nargs="*", metavar="JOURNAL", help=f"{naming} (default: all)")
+    _add_store(verify)
+
+    prune = _command(group, "journals", "prune", "remove journals that were shipped whole and that MLflow confirms now")
+    prune.add_argument("journals", nargs="*", metavar="JOURNAL", help=f"{naming} (default: all)")
+    prune.add_argument("--older-than", type=_days, metavar="DAYS", help="leave journals alone that are younger")
+    prune.add_argument("--dry-run", action="store_true", help="say what would be removed, and change nothing")
+    _add_store(prune)
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days <= _MOST_DAYS:
+        msg = f"got {text!r}, expected a number of days from 0 to {_MOST_DAYS}"
+        raise argparse.ArgumentTypeError(msg)
+    return days
+
+
+def _group(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str
+) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+    parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
 
 def _command(

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hokusai.cli import display
-from hokusai.config import resolve_store
+from hokusai.config import load_tracking
 from hokusai.errors import ConfigurationError
 from hokusai.testing.sample_data import CONTRIBUTIONS, penguins_config, penguins_folder
-from hokusai.tracking.mlflow_config import TrackingSettings
 
 if TYPE_CHECKING:
     import argparse
@@ -25,8 +24,8 @@ def demo(arguments: argparse.Namespace) -> int:
     from hokusai.pipeline import run
     from hokusai.tracking.shipping_process import ShippingProcess
 
-    tracking = TrackingSettings(uri=arguments.tracking_uri or "")
-    shipping = ShippingProcess(resolve_store(tracking), tracking)
+    tracking = load_tracking(None, uri=arguments.tracking_uri)
+    shipping = ShippingProcess(tracking.uri, tracking)
     reports = []
     try:
         with display.Progress(total=len(CONTRIBUTIONS)) as progress:

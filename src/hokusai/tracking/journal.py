@@ -20,11 +20,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from hokusai.digests import sha256
 from hokusai.errors import JournalError
-from hokusai.tracking.operations import CloseJournal, EndRun, Operation, StartRun, from_json, to_json
+from hokusai.tracking.operations import CloseJournal, EndRun, Operation, ResumeRun, StartRun, encode, from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +51,7 @@ JOURNAL_FILE = "journal.jsonl"
 FIRST_LINK = "0" * 64
 _SYNC_SECONDS = 1.0
 _CHUNK_BYTES = 1 << 20
+_ENTRIES_PER_READ = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,13 @@ class Entry:
         sequence: Position in the journal, counted from 1 without a gap.
         time: Milliseconds since 1970 when the fact was recorded.
         operation: What was recorded.
+        link: SHA-256 of the line, which the next line repeats.
     """
 
     sequence: int
     time: int
     operation: Operation
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,7 @@ class StagedFile:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
+class _End(NamedTuple):
     """Where a journal ends: the size of its file, and sequence number and SHA-256 of its last whole line."""
 
     size: int
@@ -146,6 +148,8 @@ class FileJournal:
         """Take the writer's lock and continue after the last whole line."""
         self.folder = folder
         self._mutex = threading.Lock()
+        self._sync_mutex = threading.Lock()
+        self._unsynced_files: list[Path] = []
         self._stop = threading.Event()
         self._unsynced = False
         self._closed = False
@@ -160,8 +164,9 @@ class FileJournal:
         self._lock = _acquire_lock(folder)
         try:
             reader = JournalReader(folder)
-            for entry in reader.read_new():
-                self._note(entry.operation, entry.time)
+            while entries := reader.read_new():
+                for entry in entries:
+                    self._note(entry.operation, entry.time)
             self._file = os.open(folder / JOURNAL_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             os.ftruncate(self._file, reader.offset)
         except OSError as error:
@@ -171,25 +176,34 @@ class FileJournal:
             self._lock.release()
             raise
         self._end = _End(reader.offset, reader.sequence, reader.link)
+        for made in (folder, folder.parent):
+            # The names of new folders and files must survive a loss of power as what is in them does.
+            with suppress(OSError):
+                _flush(made)
         self._syncer = threading.Thread(target=self._sync_every_second, name="hokusai-journal-sync", daemon=True)
         self._syncer.start()
 
     def append(self, operation: Operation) -> None:
         """Write one operation as one line; see the module's invariants for what has been promised on return."""
-        body = to_json(operation)
+        body = encode(operation)
         with self._mutex:
             if self._closed:
                 msg = f"{self.folder}: the journal is closed, nothing more can be recorded in it."
                 raise JournalError(msg)
-            self._settle()
-            now = time.time_ns() // 1_000_000
-            line = _encode(self._end.sequence + 1, now, self._end.link, body)
+            if self._next is not None:
+                self._settle()
+            # The clock may be set back while we work; the order of the entries is the order of the facts.
+            now = max(time.time_ns() // 1_000_000, self._last_time)
+            size, sequence, previous = self._end
+            line = f'{{"sequence":{sequence + 1},"time":{now},"previous":"{previous}",{body}'.encode()
             # An exception from a signal handler may come between any two lines from here on.
-            end = _End(self._end.size + len(line) + 1, self._end.sequence + 1, sha256(line))
+            end = _End(size + len(line) + 1, sequence + 1, hashlib.sha256(line).hexdigest())
             self._next = (end, operation, now)
             self._unsynced = True
             self._write(line + b"\n")
-            self._settle()
+            self._note(operation, now)
+            self._end = end
+            self._next = None
 
     def stage(self, content: bytes | Path) -> StagedFile:
         """Keep bytes under ``artifacts/`` by their SHA-256; the file appears whole or not at all."""
@@ -202,9 +216,12 @@ class FileJournal:
                     target.write(chunk)
                     digest.update(chunk)
                     size += len(chunk)
-                target.flush()
-                os.fsync(target.fileno())
-            partial.replace(staged_path(self.folder, digest.hexdigest()))
+            staged = staged_path(self.folder, digest.hexdigest())
+            partial.replace(staged)
+            with self._mutex:
+                # Before the entry that names it is written, so that no synced entry lacks its file.
+                self._unsynced_files.append(staged)
+                self._unsynced = True
         except OSError as error:
             raise _unwritable(self.folder, error) from error
         finally:
@@ -214,18 +231,30 @@ class FileJournal:
 
     def sync(self) -> None:
         """Flush to the disk."""
-        with self._mutex:
+        # A mutex of its own: steps go on recording while the disk works.
+        with self._sync_mutex:
             if self._failure:
                 # The system reports a failed flush once and then forgets what was lost; this journal does not.
                 raise self._failure
-            if not self._unsynced or self._closed:
-                return
+            with self._mutex:
+                if not self._unsynced or self._closed:
+                    return
+                staged = tuple(self._unsynced_files)
+                self._unsynced = False
             try:
+                for file in staged:
+                    _flush(file)
+                if staged:
+                    _flush(self.folder / "artifacts")
                 os.fsync(self._file)
             except OSError as error:
                 self._failure = _unwritable(self.folder, error)
                 raise self._failure from error
-            self._unsynced = False
+            except BaseException:
+                self._unsynced = True
+                raise
+            with self._mutex:
+                del self._unsynced_files[: len(staged)]
 
     def close(self) -> None:
         """End what is still open as KILLED, record the end, flush, and release the writer's lock.
@@ -257,7 +286,7 @@ class FileJournal:
         try:
             self.sync()
         finally:
-            with self._mutex:
+            with self._sync_mutex, self._mutex:
                 self._closed = True
                 os.close(self._file)
             self._stop.set()
@@ -289,7 +318,7 @@ class FileJournal:
 
     def _note(self, operation: Operation, moment: int) -> None:
         self._last_time = moment
-        if isinstance(operation, StartRun):
+        if isinstance(operation, StartRun | ResumeRun):
             self._open_runs[operation.run] = None
         elif isinstance(operation, EndRun):
             self._open_runs.pop(operation.run, None)
@@ -321,25 +350,28 @@ class JournalReader:
         self.link = FIRST_LINK
 
     def read_new(self) -> list[Entry]:
-        """Return the whole lines that came since the last call.
+        """Return whole lines that came since the last call, at most 5,000; nothing when there are no more.
 
         Raises:
-            JournalError: A line is not what was written: the message names the line.
+            JournalError: The next line is not what was written: the message names the line.
         """
         path = self.folder / JOURNAL_FILE
+        entries: list[Entry] = []
         try:
             with path.open("rb") as file:
                 file.seek(self.offset)
-                content = file.read()
+                while len(entries) < _ENTRIES_PER_READ and (line := file.readline()).endswith(b"\n"):
+                    entries.append(self._check(line[:-1]))
+                    self.offset += len(line)
         except FileNotFoundError:
             return []
         except OSError as error:
             msg = f"{path}: the journal cannot be read ({error.strerror}). Make the file readable for this user."
             raise JournalError(msg) from error
-        entries = []
-        for line in content.split(b"\n")[:-1]:
-            entries.append(self._check(line))
-            self.offset += len(line) + 1
+        except JournalError:
+            # What stands before the damage is sound; the next call meets the damage first.
+            if not entries:
+                raise
         return entries
 
     def _check(self, line: bytes) -> Entry:
@@ -354,10 +386,10 @@ class JournalReader:
         if previous != self.link:
             raise self._damaged(number, "does not continue the line before it: one of them was edited")
         try:
-            entry = Entry(sequence, moment, from_json(value))
+            entry = Entry(sequence, moment, from_json(value), sha256(line))
         except JournalError as error:
             raise self._damaged(number, f"cannot be used: {error}") from error
-        self.sequence, self.link = sequence, sha256(line)
+        self.sequence, self.link = sequence, entry.link
         return entry
 
     def _damaged(self, number: int, problem: str) -> JournalError:
@@ -402,8 +434,11 @@ def recover(folder: Path) -> tuple[str, ...]:
     Raises:
         JournalError: The journal is damaged, or its writer is alive.
     """
-    entries = JournalReader(folder).read_new()
-    if entries and isinstance(entries[-1].operation, CloseJournal):
+    last: Entry | None = None
+    reader = JournalReader(folder)
+    while entries := reader.read_new():
+        last = entries[-1]
+    if last is not None and isinstance(last.operation, CloseJournal):
         return ()
     journal = FileJournal(folder)
     try:
@@ -446,9 +481,13 @@ def _chunks(content: bytes | Path) -> Iterator[bytes]:
         raise JournalError(msg) from error
 
 
-def _encode(sequence: int, moment: int, previous: str, body: object) -> bytes:
-    head = {"sequence": sequence, "time": moment, "previous": previous}
-    return json.dumps(head | body, separators=(",", ":"), allow_nan=False).encode()  # type: ignore[operator]
+def _flush(path: Path) -> None:
+    """Write a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _unwritable(folder: Path, error: OSError) -> JournalError:

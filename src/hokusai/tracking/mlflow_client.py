@@ -7,15 +7,17 @@ or MLflow itself takes the repetition for the same fact.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
 import platform
+import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 # MLflow reads this while it is imported; whoever wants its telemetry sets the variable to "false".
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -23,6 +25,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import mlflow
 import requests
 import yaml
+from alembic.script import ScriptDirectory
 from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 from mlflow import MlflowClient
 from mlflow.entities import (
@@ -39,26 +42,47 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.models.signature import ModelSignature
 from mlflow.pyfunc import add_to_model
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
 from hokusai.errors import RunNotFoundError, TrackingServerError
 from hokusai.tracking.mlflow_config import redact_credentials, sqlite_path
-from hokusai.tracking.naming import EVALUATION_TAG, MODEL_KEY_TAG, RUN_KEY_TAG, STEPS
+from hokusai.tracking.mlflow_names import to_mlflow_name
+from hokusai.tracking.naming import (
+    EVALUATION_TAG,
+    LABEL_TAG,
+    METRIC_TAG,
+    MODEL_KEY_TAG,
+    OWNER_TAG,
+    PURPOSE_TAG,
+    RUN_KEY_TAG,
+    STEPS,
+)
 from hokusai.tracking.sqlite_store import create_sqlite_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from mlflow.entities import LoggedModel
+    from mlflow.entities import Experiment, LoggedModel
     from mlflow.entities import Run as MlflowRun
 
     from hokusai.tracking.operations import LogDataset, LogModel, RunStatus
 
-__all__ = ["MetricPoint", "MlflowStore", "StoredRun"]
+__all__ = [
+    "MetricPoint",
+    "MlflowStore",
+    "RunningRun",
+    "ScratchRun",
+    "StoredExperiment",
+    "StoredRun",
+    "schema_revisions",
+]
 
-_METRICS_PER_REQUEST = 1000
-_ITEMS_PER_REQUEST = 100
+_ITEMS_PER_REQUEST = 1000
+_TEXTS_PER_REQUEST = 100
+# A request may have a million bytes; a thousand metrics with the longest names take less than the rest.
+_BYTES_PER_REQUEST = 500_000
 _DATASET_DIGEST_LENGTH = 36
 _COLUMN_TYPES = {"int64": "long", "double": "double", "bool": "boolean"}
 _TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
@@ -66,10 +90,14 @@ _TRANSIENT_CODES = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_
 # With its default connection pool an overloaded server answers 400 with this in the text.
 _POOL_TIMEOUT = "QueuePool limit"
 _LONGEST_MESSAGE = 300
+# MLflow restores all runs of an experiment, also those that had been deleted before it was archived. Their ids are kept
+# on the experiment meanwhile, as many in a tag as fit into the 5,000 characters that every MLflow takes.
+_DELETED_RUNS_TAG = "hokusai.deleted_runs"
+_RUNS_PER_TAG = 150
+_PARENTS = f"tags.`{RUN_KEY_TAG}` IS NOT NULL AND tags.`{MLFLOW_PARENT_RUN_ID}` IS NULL"
 
 
-@dataclass(frozen=True, slots=True)
-class MetricPoint:
+class MetricPoint(NamedTuple):
     """One value of a metric; ``time`` in milliseconds since 1970."""
 
     name: str
@@ -100,17 +128,93 @@ class StoredRun:
     models: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredExperiment:
+    """An experiment as MLflow holds it; times in milliseconds since 1970.
+
+    Attributes:
+        is_archived: Whether MLflow's lifecycle stage is ``deleted``: hidden with its runs, and not lost.
+        updated: When the experiment, or an evaluation in it, last changed.
+        evaluations: Number of evaluations: the parent runs that Hokusai made.
+    """
+
+    experiment_id: str
+    name: str
+    is_archived: bool
+    created: int
+    updated: int
+    evaluations: int
+    tags: Mapping[str, str]
+
+    @property
+    def lifecycle(self) -> str:
+        """``active`` or ``archived``."""
+        return "archived" if self.is_archived else "active"
+
+    @property
+    def purpose(self) -> str:
+        """What the experiment is for; empty when nobody said."""
+        return self.tags.get(PURPOSE_TAG, "")
+
+    @property
+    def owner(self) -> str:
+        """Who answers for it; empty when nobody said."""
+        return self.tags.get(OWNER_TAG, "")
+
+    @property
+    def label(self) -> str:
+        """The column that is predicted; empty when nobody said."""
+        return self.tags.get(LABEL_TAG, "")
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides; empty when nobody said."""
+        return self.tags.get(METRIC_TAG, "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningRun:
+    """A run of ours that is RUNNING in MLflow; times in milliseconds since 1970.
+
+    Attributes:
+        key: Its run key.
+        evaluation: The evaluation that it belongs to.
+        last_sign: The last sign of life: its start, its latest metric, or the start, metric or end of a run below it.
+    """
+
+    run_id: str
+    name: str
+    key: str
+    evaluation: str
+    started_at: int
+    last_sign: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScratchRun:
+    """The one run that checks of the connection share.
+
+    Attributes:
+        was_archived: Whether its experiment had been archived, and should be again.
+    """
+
+    experiment_id: str
+    run_id: str
+    was_archived: bool
+
+
 class MlflowStore:
     """One MLflow tracking store with its registry.
 
     Args:
         uri: Tracking URI: ``sqlite:///…``, ``http(s)://…`` or anything else that MLflow takes.
+        registry_uri: URI of the model registry; default the tracking URI.
 
     Raises:
         TrackingServerError: The store cannot be opened. (An HTTP server is not asked before the first call.)
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, registry_uri: str = "") -> None:
         """Open the store; a SQLite file that is not there is made."""
         self.uri = redact_credentials(uri)
         self._address = uri
@@ -121,20 +225,37 @@ class MlflowStore:
         for chatty in ("mlflow", "alembic"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         with self._translated():
-            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            self._client = MlflowClient(tracking_uri=uri, registry_uri=registry_uri or uri)
+
+    def is_alive(self) -> bool:
+        """Say whether the store answers at all, within a second; a file always does."""
+        if self._is_sql:
+            return True
+        try:
+            # MLflow answers here without a login and without its database.
+            return requests.get(f"{self._address.rstrip('/')}/health", timeout=1).status_code < 500
+        except requests.RequestException:
+            return False
 
     # What the shipper writes.
 
-    def ensure_experiment(self, name: str, *, tags: Mapping[str, str]) -> str:
+    def ensure_experiment(self, name: str, *, tags: Mapping[str, str], artifact_location: str = "") -> str:
         """Return the id of the experiment, made when it is not there; safe when several processes race.
 
-        Artifacts of a SQLite store go beside it, into ``mlartifacts``; a server decides by itself.
+        Tags that an experiment has keep their values; those that it lacks are added.
+
+        Args:
+            name: The experiment's name.
+            tags: Its tags.
+            artifact_location: Where a new experiment keeps its artifacts; default ``mlartifacts`` beside a SQLite
+                file, and what a server decides by itself.
         """
         with self._translated():
             experiment = self._client.get_experiment_by_name(name)
             if experiment is None:
                 try:
-                    return str(self._client.create_experiment(name, self._artifact_location(name), dict(tags)))
+                    location = artifact_location or self._artifact_location(name)
+                    return str(self._client.create_experiment(name, location, dict(tags)))
                 except MlflowException as error:
                     if error.error_code != "RESOURCE_ALREADY_EXISTS":
                         raise
@@ -142,8 +263,14 @@ class MlflowStore:
         if experiment is not None:
             self._require_id(experiment.experiment_id)
         if experiment is None or experiment.lifecycle_stage != "active":
-            problem = f"the experiment {name!r} has been deleted there; restore it, or name another one."
+            problem = (
+                f"the experiment {name!r} is archived there. Bring it back with `hokusai experiments restore`, or "
+                "name another one."
+            )
             raise TrackingServerError(self.uri, problem, is_outage=False)
+        with self._translated():
+            for key in tags.keys() - experiment.tags.keys():
+                self._client.set_experiment_tag(experiment.experiment_id, key, tags[key])
         return str(experiment.experiment_id)
 
     def find_run_ids(self, experiment_id: str, evaluation: str) -> dict[str, str]:
@@ -183,26 +310,45 @@ class MlflowStore:
         self,
         run_id: str,
         *,
-        metrics: Sequence[MetricPoint] = (),
-        parameters: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
+        metrics: list[MetricPoint] | None = None,
+        parameters: dict[str, str] | None = None,
+        tags: dict[str, str] | None = None,
+        on_progress: Callable[[], None] | None = None,
     ) -> None:
-        """Record metrics, parameters and tags in as few requests as MLflow's limits allow."""
-        points = [Metric(point.name, point.value, point.time, point.step) for point in metrics]
-        params = [Param(name, _storable(value)) for name, value in (parameters or {}).items()]
-        run_tags = [RunTag(_storable(name), _storable(value)) for name, value in (tags or {}).items()]
-        with self._translated():
-            while points or params or run_tags:
+        """Record metrics, parameters and tags in as few requests as MLflow's limits allow.
+
+        What the store has taken is removed from the arguments, so that a call that failed can be repeated with the
+        rest. Names become those that MLflow takes (:mod:`hokusai.tracking.mlflow_names`).
+
+        Args:
+            run_id: The run.
+            metrics: Points of metrics.
+            parameters: Values by name.
+            tags: Values by name.
+            on_progress: Called whenever the store has taken a request; default None.
+        """
+        points, params, run_tags = metrics or [], parameters or {}, tags or {}
+        while points or params or run_tags:
+            some_params = _fitting(params)
+            some_tags = [] if some_params else _fitting(run_tags)
+            some_points = points[: _ITEMS_PER_REQUEST - len(some_params) - len(some_tags)]
+            with self._translated():
                 self._client.log_batch(
                     run_id,
-                    metrics=points[: _METRICS_PER_REQUEST - 2 * _ITEMS_PER_REQUEST],
-                    params=params[:_ITEMS_PER_REQUEST],
-                    tags=run_tags[:_ITEMS_PER_REQUEST],
+                    metrics=[
+                        Metric(to_mlflow_name(name), value, time, step) for name, value, time, step in some_points
+                    ],
+                    params=[Param(to_mlflow_name(name), _storable(params[name])) for name in some_params],
+                    tags=[RunTag(to_mlflow_name(name), _storable(run_tags[name])) for name in some_tags],
                     synchronous=True,
                 )
-                del points[: _METRICS_PER_REQUEST - 2 * _ITEMS_PER_REQUEST]
-                del params[:_ITEMS_PER_REQUEST]
-                del run_tags[:_ITEMS_PER_REQUEST]
+            del points[: len(some_points)]
+            for name in some_params:
+                del params[name]
+            for name in some_tags:
+                del run_tags[name]
+            if on_progress:
+                on_progress()
 
     def log_datasets(self, run_id: str, datasets: Sequence[LogDataset]) -> None:
         """Record dataset inputs; the full digest is a tag of the input because MLflow's field is too short for it."""
@@ -228,6 +374,13 @@ class MlflowStore:
         ]
         with self._translated():
             self._client.log_inputs(run_id, inputs)
+
+    def log_bytes(self, run_id: str, content: bytes, path: str) -> None:
+        """Upload bytes as a file under ``path`` within the run's artifacts."""
+        with tempfile.TemporaryDirectory(prefix="hokusai-") as folder:
+            file = Path(folder) / "content"
+            file.write_bytes(content)
+            self.log_artifact(run_id, file, path)
 
     def log_artifact(self, run_id: str, file: Path, path: str) -> None:
         """Upload a file's bytes under ``path`` within the run's artifacts."""
@@ -281,7 +434,145 @@ class MlflowStore:
                 )
         return str(made.version)
 
+    # Experiments, put away and brought back.
+
+    def list_experiments(self, *, archived: bool = False) -> tuple[StoredExperiment, ...]:
+        """Return all experiments, the last changed first: those in use, or those that are archived."""
+        view = ViewType.DELETED_ONLY if archived else ViewType.ACTIVE_ONLY
+        with self._translated():
+            experiments = self._search_experiments(view)
+            ids = [str(experiment.experiment_id) for experiment in experiments]
+            parents: dict[str, list[MlflowRun]] = {experiment_id: [] for experiment_id in ids}
+            for run in self._search(ids, _PARENTS, limit=sys.maxsize, view=view) if ids else ():
+                parents[str(run.info.experiment_id)].append(run)
+        found = (_stored_experiment(item, parents[str(item.experiment_id)]) for item in experiments)
+        return tuple(sorted(found, key=lambda experiment: (-experiment.updated, experiment.name)))
+
+    def find_experiment(self, name: str) -> StoredExperiment | None:
+        """Return the experiment of this name, archived or not, or None; MLflow never has two of one name."""
+        with self._translated():
+            experiment = self._client.get_experiment_by_name(name)
+            if experiment is None:
+                return None
+            view = ViewType.ACTIVE_ONLY if experiment.lifecycle_stage == "active" else ViewType.DELETED_ONLY
+            parents = self._search([self._require_id(experiment.experiment_id)], _PARENTS, limit=sys.maxsize, view=view)
+        return _stored_experiment(experiment, parents)
+
+    def experiment_names(self) -> tuple[str, ...]:
+        """Return the names of all experiments, archived or not."""
+        with self._translated():
+            return tuple(experiment.name for experiment in self._search_experiments(ViewType.ALL))
+
+    def running_runs(self, experiment_id: str) -> tuple[str, ...]:
+        """Return the names of an experiment's runs that are RUNNING."""
+        with self._translated():
+            runs = self._search([experiment_id], "attributes.status = 'RUNNING'", limit=sys.maxsize)
+        return tuple(run.info.run_name or run.info.run_id for run in runs)
+
+    def archive_experiment(self, experiment_id: str) -> None:
+        """Hide an experiment and its runs; its name stays taken."""
+        with self._translated():
+            deleted = self._search([experiment_id], "", limit=sys.maxsize, view=ViewType.DELETED_ONLY)
+            ids = [run.info.run_id for run in deleted]
+            for place in range(0, len(ids), _RUNS_PER_TAG):
+                key = f"{_DELETED_RUNS_TAG}.{place // _RUNS_PER_TAG}"
+                self._client.set_experiment_tag(experiment_id, key, ",".join(ids[place : place + _RUNS_PER_TAG]))
+            self._client.delete_experiment(experiment_id)
+
+    def restore_experiment(self, experiment_id: str) -> None:
+        """Bring an experiment back with its runs; those that had been deleted before it was archived stay deleted.
+
+        May be repeated when it was interrupted.
+        """
+        with self._translated():
+            experiment = self._client.get_experiment(experiment_id)
+            if experiment.lifecycle_stage != "active":
+                self._client.restore_experiment(experiment_id)
+            deleted = _deleted_before(experiment.tags)
+            for run in self._search([experiment_id], "", limit=sys.maxsize) if deleted else ():
+                if run.info.run_id in deleted:
+                    self._client.delete_run(run.info.run_id)
+            for key in experiment.tags:
+                if key.startswith(_DELETED_RUNS_TAG):
+                    self._client.delete_experiment_tag(experiment_id, key)
+
+    # What the check of the connection asks.
+
+    def open_scratch_run(self, experiment: str, *, tags: Mapping[str, str]) -> ScratchRun:
+        """Return the one run of an experiment that exists for checks alone; both are made, or restored, where missing.
+
+        Raises:
+            TrackingServerError: The store refuses that, or its search does not find what it has just made.
+        """
+        experiment_id, was_archived = "", False
+        with self._translated():
+            found = self._client.get_experiment_by_name(experiment)
+            if found is not None and found.lifecycle_stage != "active":
+                experiment_id, was_archived = self._require_id(found.experiment_id), True
+                self._client.restore_experiment(experiment_id)
+        if not was_archived:
+            experiment_id = self.ensure_experiment(experiment, tags=tags)
+        with self._translated():
+            listed = self._client.search_experiments(filter_string=f"name = '{experiment}'")
+            if experiment_id not in {str(item.experiment_id) for item in listed}:
+                problem = f"the experiment {experiment!r} is there, but the store's search does not find it."
+                raise TrackingServerError(self.uri, problem, is_outage=False)
+            runs = self._client.search_runs([experiment_id], "", ViewType.ALL, 1, ["attributes.start_time ASC"])
+            run = runs[0] if runs else self._client.create_run(experiment_id, run_name=experiment, tags=dict(tags))
+            if run.info.lifecycle_stage != "active":
+                self._client.restore_run(run.info.run_id)
+            if run.info.status != "FINISHED":
+                self._client.set_terminated(run.info.run_id, status="FINISHED")
+        return ScratchRun(
+            experiment_id=experiment_id, run_id=self._require_id(run.info.run_id), was_archived=was_archived
+        )
+
+    def close_scratch_run(self, scratch: ScratchRun) -> None:
+        """Archive the experiment of a scratch run again if it had been archived before."""
+        if scratch.was_archived:
+            with self._translated():
+                self._client.delete_experiment(scratch.experiment_id)
+
+    def remove_artifact(self, run_id: str, path: str) -> None:
+        """Remove one file of a run's artifacts; not every artifact store lets its clients do that."""
+        with self._translated():
+            location = self._client.get_run(run_id).info.artifact_uri
+            get_artifact_repository(location, tracking_uri=self._address).delete_artifacts(path)
+
+    def require_registry(self) -> None:
+        """Search the model registry.
+
+        Raises:
+            TrackingServerError: It does not answer.
+        """
+        with self._translated():
+            self._client.search_registered_models(max_results=1)
+
+    def unfinished_runs(self) -> tuple[RunningRun, ...]:
+        """Return every run with a run key that is RUNNING, over all experiments, oldest first."""
+        with self._translated():
+            ids = [str(experiment.experiment_id) for experiment in self._search_experiments(ViewType.ACTIVE_ONLY)]
+            condition = f"attributes.status = 'RUNNING' AND tags.`{RUN_KEY_TAG}` != ''"
+            running = self._search(ids, condition, limit=sys.maxsize) if ids else []
+            members: dict[tuple[str, str], list[MlflowRun]] = {}
+            for run in running:
+                place = (str(run.info.experiment_id), run.data.tags.get(EVALUATION_TAG, ""))
+                if place not in members:
+                    condition = f"tags.`{EVALUATION_TAG}` = '{place[1]}'"
+                    members[place] = self._search([place[0]], condition, limit=sys.maxsize) if place[1] else []
+        found = [
+            _running_run(run, members[str(run.info.experiment_id), run.data.tags.get(EVALUATION_TAG, "")])
+            for run in running
+        ]
+        return tuple(sorted(found, key=lambda run: (run.started_at, run.key)))
+
     # What people read.
+
+    def list_runs_of_evaluation(self, experiment_id: str, evaluation: str) -> tuple[StoredRun, ...]:
+        """Return the runs of an evaluation, the oldest first; those that were deleted or archived are left out."""
+        with self._translated():
+            runs = self._search([experiment_id], f"tags.`{EVALUATION_TAG}` = '{evaluation}'", limit=sys.maxsize)
+        return tuple(_stored_run(run) for run in reversed(runs))
 
     def list_evaluations(self, *, limit: int = 20) -> tuple[StoredRun, ...]:
         """Return the newest parent runs over all experiments."""
@@ -333,12 +624,24 @@ class MlflowStore:
         folder = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in experiment)
         return (path.resolve().parent / "mlartifacts" / folder).as_uri()
 
-    def _search(self, experiment_ids: list[str], condition: str, *, limit: int = 1000) -> list[MlflowRun]:
+    def _search_experiments(self, view: int) -> list[Experiment]:
+        experiments: list[Experiment] = []
+        token = None
+        while True:
+            page = self._client.search_experiments(view_type=view, max_results=1000, page_token=token)
+            experiments += page
+            token = page.token
+            if not token:
+                return experiments
+
+    def _search(
+        self, experiment_ids: list[str], condition: str, *, limit: int = 1000, view: int = ViewType.ACTIVE_ONLY
+    ) -> list[MlflowRun]:
         runs: list[MlflowRun] = []
         token = None
         while True:
             page = self._client.search_runs(
-                experiment_ids, condition, ViewType.ACTIVE_ONLY, min(limit, 1000), ["attributes.start_time DESC"], token
+                experiment_ids, condition, view, min(limit, 1000), ["attributes.start_time DESC"], token
             )
             runs += page
             token = page.token
@@ -415,9 +718,43 @@ class MlflowStore:
         return TrackingServerError(self.uri, problem, is_outage=True)
 
 
+def _fitting(texts: Mapping[str, str]) -> list[str]:
+    """Return the names of as many parameters or tags as fit into one request, at least one."""
+    size, names = 0, list[str]()
+    for name, text in itertools.islice(texts.items(), _TEXTS_PER_REQUEST):
+        size += len(json.dumps(name)) + len(json.dumps(text))
+        if size > _BYTES_PER_REQUEST and names:
+            break
+        names.append(name)
+    return names
+
+
 def _storable(text: str) -> str:
     """Return the text with lone surrogates, which the names of files may hold and no store takes, as escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _stored_experiment(experiment: Experiment, parents: Sequence[MlflowRun]) -> StoredExperiment:
+    is_archived = experiment.lifecycle_stage != "active"
+    if is_archived:
+        deleted = _deleted_before(experiment.tags)
+        parents = [run for run in parents if run.info.run_id not in deleted]
+    changes = [run.info.end_time or run.info.start_time for run in parents]
+    return StoredExperiment(
+        experiment_id=str(experiment.experiment_id),
+        name=experiment.name,
+        is_archived=is_archived,
+        created=experiment.creation_time or 0,
+        updated=max([experiment.last_update_time or 0, *changes]),
+        evaluations=len(parents),
+        tags={key: value for key, value in experiment.tags.items() if not key.startswith(_DELETED_RUNS_TAG)},
+    )
+
+
+def _deleted_before(tags: Mapping[str, str]) -> frozenset[str]:
+    """Return the ids of the runs that were deleted when the experiment was archived."""
+    ids = ",".join(value for key, value in tags.items() if key.startswith(_DELETED_RUNS_TAG))
+    return frozenset(filter(None, ids.split(",")))
 
 
 def _stored_run(run: MlflowRun) -> StoredRun:
@@ -440,6 +777,35 @@ def _stored_run(run: MlflowRun) -> StoredRun:
         datasets=tuple(sorted(datasets)),
         models=tuple(output.model_id for output in outputs),
     )
+
+
+def _running_run(run: MlflowRun, members: Sequence[MlflowRun]) -> RunningRun:
+    """Return a running run with its last sign of life; ``members`` are the runs of its evaluation."""
+    below, grew = {run.info.run_id}, True
+    while grew:
+        more = {one.info.run_id for one in members if one.data.tags.get(MLFLOW_PARENT_RUN_ID) in below} - below
+        below |= more
+        grew = bool(more)
+    signs = [run.info.start_time]
+    for one in (run, *members):
+        if one.info.run_id in below:
+            signs += [one.info.start_time, one.info.end_time or 0]
+            # The only place where MLflow's client hands out the times of metrics without a request for each.
+            signs += [metric.timestamp for metric in one.data.to_proto().metrics]
+    return RunningRun(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        key=run.data.tags.get(RUN_KEY_TAG, ""),
+        evaluation=run.data.tags.get(EVALUATION_TAG, ""),
+        started_at=run.info.start_time,
+        last_sign=max(signs),
+    )
+
+
+def schema_revisions() -> tuple[str, ...]:
+    """Return the revisions of a store's tables that the installed MLflow knows, newest first."""
+    folder = Path(mlflow.__file__).parent / "store" / "db_migrations"
+    return tuple(str(script.revision) for script in ScriptDirectory(str(folder)).walk_revisions())
 
 
 def _column_type(kind: str) -> str:

@@ -6,14 +6,25 @@ Credentials are MLflow's own environment variables (``MLFLOW_TRACKING_USERNAME``
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-__all__ = ["TrackingSettings", "default_store_uri", "redact_credentials", "shipper_environment", "sqlite_path"]
+from hokusai.errors import ConfigurationError
+
+__all__ = [
+    "TrackingSettings",
+    "default_store_uri",
+    "redact_credentials",
+    "resolve_store",
+    "shipper_environment",
+    "sqlite_path",
+]
 
 SQLITE_PREFIX = "sqlite:///"
 # Not urlsplit: an address that it refuses may hold a password as well.
@@ -25,30 +36,63 @@ class TrackingSettings:
     """Settings under ``[tracking]``.
 
     Attributes:
-        uri: MLflow tracking URI; empty means a SQLite file ``mlflow.db`` in the project's folder.
+        uri: MLflow tracking URI; empty means ``MLFLOW_TRACKING_URI``, or a SQLite file ``mlflow.db`` in the project's
+            folder.
+        registry_uri: URI of the model registry; empty means the tracking store's own.
+        artifact_location: Where a new experiment keeps its artifacts, such as ``s3://bucket/path``; empty leaves it to
+            the server, or means ``mlartifacts`` beside a SQLite file.
         experiment: Name template of the experiment, with ``{project}`` and ``{date}``.
         run_name: Name template of the parent run, with ``{project}``, ``{date}`` and ``{run_id}``.
         registered_model: Name template of the registered model, with ``{project}``.
+        purpose: What the experiment is for; a tag of a new experiment.
+        owner: Who answers for the experiment; a tag of a new experiment.
+        tags: Tags of the parent run.
+        allowed_names: Names of parameters and tags that look like those of secrets and are not; their values are
+            recorded as they are.
         journal: Folder of the journals, one folder per evaluation below it.
-        wait_seconds: How long the end of an evaluation waits for a tracking server that makes no progress; after
-            that, what is missing stays in the journal for ``hokusai sync``.
+        on_outage: What an evaluation does at its end when the tracking store has not taken everything: ``keep`` says
+            so and leaves the rest in the journal for ``hokusai sync``; ``fail`` does the same and fails as well.
+        outage_seconds: How long in all the end of an evaluation waits for a store that refuses or keeps silent.
+        wait_seconds: How long it waits for a store that is there and makes no progress.
         request_seconds: Time-out of one request to a tracking server.
     """
 
     __pydantic_config__ = {"extra": "forbid", "strict": True}
 
     uri: str = ""
+    registry_uri: str = ""
+    artifact_location: str = ""
     experiment: str = "hokusai-{project}"
     run_name: str = "hokusai-{date}-{run_id}"
     registered_model: str = "hokusai-{project}"
+    purpose: str = ""
+    owner: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    allowed_names: tuple[str, ...] = ()
     journal: Path = Path(".hokusai")
-    wait_seconds: Annotated[float, Interval(gt=0, le=86_400)] = 5.0
+    on_outage: Literal["keep", "fail"] = "keep"
+    outage_seconds: Annotated[float, Interval(gt=0, le=86_400)] = 1.5
+    wait_seconds: Annotated[float, Interval(gt=0, le=86_400)] = 60.0
     request_seconds: Annotated[float, Interval(gt=0, le=86_400)] = 10.0
 
 
 def default_store_uri(folder: Path) -> str:
-    """Return the URI of the SQLite store in a project's folder."""
-    return f"{SQLITE_PREFIX}{folder.resolve() / 'mlflow.db'}"
+    """Return the URI of the SQLite store in a project's folder.
+
+    Raises:
+        ConfigurationError: The folder's path has a ``?``, which no SQLite URI can hold.
+    """
+    file = folder.resolve() / "mlflow.db"
+    if "?" in str(file):
+        problem = f"the path {file} has a '?', which no SQLite URI can hold. Name another store, or move the folder."
+        raise ConfigurationError(problem, key="tracking.uri")
+    return f"{SQLITE_PREFIX}{file}"
+
+
+def resolve_store(settings: TrackingSettings, *, folder: Path | None = None) -> str:
+    """Return the tracking URI to use: the configured one, the environment's, or a file in the folder."""
+    given = (os.environ.get(name) for name in ("HOKUSAI_TRACKING_URI", "MLFLOW_TRACKING_URI"))
+    return settings.uri or next(filter(None, given), "") or default_store_uri(folder or Path.cwd())
 
 
 def sqlite_path(uri: str) -> Path | None:

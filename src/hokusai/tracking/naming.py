@@ -14,12 +14,20 @@ from hokusai.errors import ConfigurationError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from hokusai.tracking.mlflow_config import TrackingSettings
+
 __all__ = [
+    "CODE_COMMIT_TAG",
+    "CODE_DIRTY_TAG",
     "ERROR_TAG",
     "EVALUATION_TAG",
+    "HOST_KIND_TAG",
+    "MLFLOW_GIT_COMMIT_TAG",
     "MODEL_KEY_TAG",
     "PACKAGE_VERSION_TAG",
     "PARAMETERS_DIGEST_TAG",
+    "PLATFORM_TAG",
+    "PYTHON_VERSION_TAG",
     "RUN_KEY_TAG",
     "SCHEMA_VERSION_TAG",
     "STEPS",
@@ -27,6 +35,7 @@ __all__ = [
     "dataset_tag",
     "evaluation_key",
     "require_experiment_name",
+    "require_names",
     "run_name",
 ]
 
@@ -55,6 +64,42 @@ ERROR_TAG = "hokusai.error"
 """The type of the exception that ended the run."""
 MODEL_KEY_TAG = "hokusai.model_key"
 """A logged model's own name for itself, for finding it again."""
+MODEL_VERSION_TAG = "hokusai.model_version"
+"""Registered model and version that the run's model became, such as ``hokusai-penguins/3``."""
+MANIFEST_DIGEST_TAG = "hokusai.manifest_digest"
+"""SHA-256 of the run's list of artifacts (the artifact ``manifest.json``)."""
+JOURNAL_HEAD_TAG = "hokusai.journal_head"
+"""Number and SHA-256 of the journal's last line, on the parent run; no line of it can be edited unseen."""
+INFINITE_METRICS_TAG = "hokusai.infinite_metrics"
+"""JSON list of the metrics that hold an infinity, which MLflow keeps as the largest finite number."""
+DECISION_TAG = "hokusai.decision"
+"""``accept``, ``reject`` or ``not enough evidence``."""
+DECISION_REASON_TAG = "hokusai.decision.reason"
+"""The decision's reason, in one sentence."""
+BASELINE_DIGEST_TAG = "hokusai.baseline.sha256"
+"""SHA-256 of the given baseline model's file."""
+PURPOSE_TAG = "hokusai.purpose"
+"""What an experiment is for."""
+OWNER_TAG = "hokusai.owner"
+"""Who answers for an experiment."""
+PROJECT_TAG = "hokusai.project"
+"""The project that an experiment belongs to."""
+LABEL_TAG = "hokusai.label"
+"""The column that an experiment's evaluations predict."""
+METRIC_TAG = "hokusai.metric"
+"""The metric that decides in an experiment's evaluations."""
+CODE_COMMIT_TAG = "hokusai.code_commit"
+"""The git commit that was checked out around the code; ``unknown`` when git would not tell."""
+CODE_DIRTY_TAG = "hokusai.code_dirty"
+"""Whether the code differed from that commit: ``true``, ``false`` or ``unknown``."""
+MLFLOW_GIT_COMMIT_TAG = "mlflow.source.git.commit"
+"""The commit once more, under the name by which MLflow's interface shows it."""
+HOST_KIND_TAG = "hokusai.host_kind"
+"""What the run was made on: ``ci``, ``notebook``, ``kubernetes``, ``container`` or ``machine``."""
+PLATFORM_TAG = "hokusai.platform"
+"""Operating system and processor, such as ``Linux-x86_64``."""
+PYTHON_VERSION_TAG = "hokusai.python_version"
+"""Version of Python."""
 
 _MLFLOW_NAME_LENGTH = 250
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
@@ -88,3 +133,31 @@ def require_experiment_name(name: str, *, source: str = "code") -> str:
         problem = f"got {name[:80]!r}, expected 1 to {_MLFLOW_NAME_LENGTH} printable characters."
         raise ConfigurationError(problem, key="tracking.experiment", source=source)
     return name
+
+
+def require_names(settings: TrackingSettings, *, project: str) -> None:
+    """Check every name template of the settings against its fields and against MLflow's limits.
+
+    Raises:
+        ConfigurationError: A template has a field that it may not have, or leads to a name that MLflow refuses.
+    """
+    example = {"project": project, "date": "2000-01-01", "run_id": "00000000"}
+    for key, allowed in (
+        ("experiment", ("project", "date")),
+        ("run_name", ("project", "date", "run_id")),
+        ("registered_model", ("project",)),
+    ):
+        template = getattr(settings, key)
+        try:
+            filled = template.format(**{field: example[field] for field in allowed})
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError):
+            fields = " ".join(f"{{{field}}}" for field in allowed)
+            problem = f"got {template!r}, expected a text with no other fields than {fields}."
+            raise ConfigurationError(problem, key=f"tracking.{key}") from None
+        try:
+            require_experiment_name(filled)
+        except ConfigurationError as error:
+            raise ConfigurationError(error.problem, key=f"tracking.{key}") from None
+    if re.search("[/:]", settings.registered_model):
+        problem = f"got {settings.registered_model!r}, expected no '/' and no ':'."
+        raise ConfigurationError(problem, key="tracking.registered_model")

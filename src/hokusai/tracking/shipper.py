@@ -13,11 +13,15 @@ cannot hold it up.
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from hokusai.digests import sha256
 from hokusai.errors import JournalError, TrackingServerError
+from hokusai.tracking import artifacts, naming
 from hokusai.tracking.journal import Entry, JournalReader, is_being_written, recover, staged_path
 from hokusai.tracking.operations import (
     CloseJournal,
@@ -27,8 +31,10 @@ from hokusai.tracking.operations import (
     LogMetrics,
     LogModel,
     LogParameters,
+    LogSeries,
     OpenJournal,
     RegisterModel,
+    ResumeRun,
     SetTags,
     StartRun,
 )
@@ -52,7 +58,6 @@ __all__ = [
 ]
 
 SHIPPING_FILE = "shipping.json"
-_ENTRIES_PER_PASS = 5000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,6 +89,15 @@ class _Batch:
     parameters: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     datasets: list[LogDataset] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Contents:
+    """What a run has, for its manifest."""
+
+    artifacts: dict[str, tuple[str, int]] = field(default_factory=dict)
+    models: list[tuple[str, str, str, int]] = field(default_factory=list)
+    infinite_metrics: set[str] = field(default_factory=set)
 
 
 class Shipping(Protocol):
@@ -141,9 +155,12 @@ class JournalShipper:
         self._store = store
         self._on_progress = on_progress
         self._reader = JournalReader(folder)
-        self._pending: list[Entry] = []
+        self._pending: deque[Entry] = deque()
+        self._last = Entry(0, 0, CloseJournal())
         self._batches: dict[str, _Batch] = {}
+        self._contents: dict[str, _Contents] = {}
         self._header: OpenJournal | None = None
+        self._head_tag = naming.JOURNAL_HEAD_TAG
         self._looked_for_runs = False
         state = read_shipping_state(folder)
         self.state = state if state and state.store == store.uri else ShippingState(store=store.uri)
@@ -153,44 +170,68 @@ class JournalShipper:
 
         Raises:
             JournalError: The journal is damaged.
-            TrackingServerError: The store did not take it; call again to go on from the last confirmed entry.
+            TrackingServerError: The store did not take it; call again to go on with what it did not take.
         """
-        self._pending += self._reader.read_new()
-        chunk = self._pending[:_ENTRIES_PER_PASS]
-        if not chunk:
+        if not self._pending:
+            self._pending.extend(self._reader.read_new())
+        if not self._pending:
             return False
-        self._batches.clear()
         try:
-            for entry in chunk:
-                if isinstance(entry.operation, OpenJournal):
-                    self._header = entry.operation
-                elif entry.sequence > self.state.confirmed:
-                    self._send(entry)
-                    if self._on_progress and not self._batches:
-                        self._on_progress()
+            while self._pending:
+                self._take(self._pending[0])
+                self._last = self._pending.popleft()
             for run in list(self._batches):
                 self._flush(run)
-                if self._on_progress:
-                    self._on_progress()
         except BaseException:
             # Its answer may have been lost: look again before making anything.
             self._looked_for_runs = False
             raise
-        del self._pending[: len(chunk)]
-        self.state.confirmed = max(self.state.confirmed, chunk[-1].sequence)
-        self.state.complete = self.state.complete or isinstance(chunk[-1].operation, CloseJournal)
+        self.state.confirmed = max(self.state.confirmed, self._last.sequence)
+        self.state.complete = self.state.complete or isinstance(self._last.operation, CloseJournal)
         _write_shipping_state(self.folder, self.state)
         return True
+
+    def _take(self, entry: Entry) -> None:
+        self._observe(entry)
+        if entry.sequence > self.state.confirmed:
+            self._send(entry)
+            if self._on_progress and not self._batches:
+                self._on_progress()
+
+    def _observe(self, entry: Entry) -> None:
+        """Take note of what later entries depend on; entries that were confirmed earlier are seen again as well."""
+        match entry.operation:
+            case OpenJournal() as header:
+                self._header = header
+            case ResumeRun():
+                # Several journals go on with one run, and each has an end of its own.
+                self._head_tag = f"{naming.JOURNAL_HEAD_TAG}.{entry.link[:8]}"
+            case LogArtifact(run=run, path=path, sha256=digest, size=size):
+                self._contents.setdefault(run, _Contents()).artifacts[path] = (digest, size)
+            case LogModel(run=run) as model:
+                known = self._contents.setdefault(run, _Contents()).models
+                if (found := (model.name, model.file, model.sha256, model.size)) not in known:
+                    known.append(found)
+            case LogMetrics(run=run, metrics=metrics):
+                self._note_infinities(run, [name for name, value in metrics.items() if math.isinf(value)])
+            case LogSeries(run=run, name=name, values=values):
+                self._note_infinities(run, [name] if any(map(math.isinf, values)) else [])
+
+    def _note_infinities(self, run: str, names: list[str]) -> None:
+        if names:
+            self._contents.setdefault(run, _Contents()).infinite_metrics.update(names)
 
     def _send(self, entry: Entry) -> None:
         operation = entry.operation
         match operation:
             case StartRun():
                 self._start_run(operation, entry.time)
+            case ResumeRun():
+                self._find_run(operation)
             case EndRun():
-                self._flush(operation.run)
-                ended_at = operation.ended_at or entry.time
-                self._store.end_run(self._run_id(operation.run), status=operation.status, ended_at=ended_at)
+                self._end_run(operation, entry.time)
+            case CloseJournal():
+                self._note_head(entry)
             case LogArtifact():
                 file = staged_path(self.folder, operation.sha256)
                 self._store.log_artifact(self._run_id(operation.run), self._require(file), operation.path)
@@ -198,17 +239,28 @@ class JournalShipper:
                 self._log_model(operation)
             case RegisterModel():
                 self._register_model(operation)
-            case OpenJournal() | CloseJournal():
+            case OpenJournal():
                 pass
-            case LogParameters() | LogMetrics() | SetTags() | LogDataset():
+            case LogParameters() | LogMetrics() | LogSeries() | SetTags() | LogDataset():
                 self._collect(operation, entry.time)
 
-    def _start_run(self, operation: StartRun, started_at: int) -> None:
-        experiment_id = self._experiment_id()
+    def _look_for_runs(self, experiment_id: str) -> None:
         if not self._looked_for_runs:
             found = self._store.find_run_ids(experiment_id, self._require_header().evaluation)
             self.state.run_ids |= found
             self._looked_for_runs = True
+
+    def _find_run(self, operation: ResumeRun) -> None:
+        self._look_for_runs(self._experiment_id())
+        if operation.run not in self.state.run_ids:
+            # The journal that has its start may come later: look again then.
+            self._looked_for_runs = False
+            problem = f"the run {operation.run}, which this journal goes on with, is not there yet."
+            raise TrackingServerError(self._store.uri, problem, is_outage=True)
+
+    def _start_run(self, operation: StartRun, started_at: int) -> None:
+        experiment_id = self._experiment_id()
+        self._look_for_runs(experiment_id)
         if operation.run not in self.state.run_ids:
             self.state.run_ids[operation.run] = self._store.create_run(
                 experiment_id,
@@ -217,6 +269,25 @@ class JournalShipper:
                 parent_id=self._run_id(operation.parent) if operation.parent else None,
                 tags=operation.tags,
             )
+
+    def _end_run(self, operation: EndRun, ended_at: int) -> None:
+        run_id = self._run_id(operation.run)
+        contents = self._contents.get(operation.run, _Contents())
+        tags = self._batch(operation.run).tags
+        if contents.artifacts or contents.models:
+            document = artifacts.manifest(operation.run, artifacts=contents.artifacts, models=contents.models)
+            self._store.log_bytes(run_id, document, artifacts.MANIFEST_FILE)
+            tags[naming.MANIFEST_DIGEST_TAG] = sha256(document)
+        if contents.infinite_metrics:
+            tags[naming.INFINITE_METRICS_TAG] = json.dumps(sorted(contents.infinite_metrics))
+        self._flush(operation.run)
+        self._store.end_run(run_id, status=operation.status, ended_at=operation.ended_at or ended_at)
+
+    def _note_head(self, entry: Entry) -> None:
+        """Leave the journal's last link with the store, so that no line of it, the last included, changes unseen."""
+        parent = self._require_header().evaluation
+        if parent in self.state.run_ids:
+            self._batch(parent).tags[self._head_tag] = f"{entry.sequence}:{entry.link}"
 
     def _log_model(self, operation: LogModel) -> None:
         key = f"{self._require_header().evaluation}:{operation.name}"
@@ -235,8 +306,7 @@ class JournalShipper:
         version = self._store.register_model(
             model_id, run_id=run_id, name=operation.registered_name, key=key, tags=operation.tags
         )
-        batch = self._batches.setdefault(operation.run, _Batch())
-        batch.tags["hokusai.model_version"] = f"{operation.registered_name}/{version}"
+        self._batch(operation.run).tags[naming.MODEL_VERSION_TAG] = f"{operation.registered_name}/{version}"
 
     def _collect(self, operation: Operation, moment: int) -> None:
         from hokusai.tracking.mlflow_client import MetricPoint
@@ -252,23 +322,37 @@ class JournalShipper:
                 self._batch(operation.run).metrics += [
                     MetricPoint(name, value, moment, operation.step) for name, value in operation.metrics.items()
                 ]
+            case LogSeries(name=name, values=values, first_step=first):
+                self._batch(operation.run).metrics += [
+                    MetricPoint(name, value, moment, step) for step, value in enumerate(values, start=first)
+                ]
 
     def _batch(self, run: str) -> _Batch:
         return self._batches.setdefault(run, _Batch())
 
     def _flush(self, run: str) -> None:
-        batch = self._batches.pop(run, None)
+        batch = self._batches.get(run)
         if batch is None:
             return
         run_id = self._run_id(run)
-        self._store.log_batch(run_id, metrics=batch.metrics, parameters=batch.parameters, tags=batch.tags)
+        self._store.log_batch(
+            run_id,
+            metrics=batch.metrics,
+            parameters=batch.parameters,
+            tags=batch.tags,
+            on_progress=self._on_progress,
+        )
         if batch.datasets:
             self._store.log_datasets(run_id, batch.datasets)
+        # Only now: what could not be sent is sent again.
+        del self._batches[run]
 
     def _experiment_id(self) -> str:
         if self.state.experiment_id is None:
             header = self._require_header()
-            self.state.experiment_id = self._store.ensure_experiment(header.experiment, tags=header.experiment_tags)
+            self.state.experiment_id = self._store.ensure_experiment(
+                header.experiment, tags=header.experiment_tags, artifact_location=header.artifact_location
+            )
         return self.state.experiment_id
 
     def _run_id(self, key: str) -> str:

@@ -19,7 +19,6 @@ import tempfile
 import threading
 import time
 import traceback
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -29,6 +28,8 @@ from hokusai.tracking.mlflow_config import TrackingSettings, shipper_environment
 from hokusai.tracking.shipper import JournalShipper, ShippingState, read_shipping_state, ship
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from filelock import FileLock
 
     from hokusai.tracking.mlflow_client import MlflowStore
@@ -37,8 +38,10 @@ __all__ = ["ShippingProcess"]
 
 _MODULE = "hokusai.tracking.shipping_process"
 _URI_VARIABLE = "HOKUSAI_SHIPPING_URI"
+_REGISTRY_VARIABLE = "HOKUSAI_SHIPPING_REGISTRY_URI"
 _START_SECONDS = 60.0
-_ATTEMPTS_AT_THE_END = 2
+_GRACE_SECONDS = 0.2
+_PULSE_SECONDS = 0.4
 _POLL_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
 _DEATH_SECONDS = 10.0
@@ -54,13 +57,13 @@ class ShippingProcess:
 
     def __init__(self, uri: str, settings: TrackingSettings) -> None:
         """Start the process; it imports MLflow while the caller works."""
-        self._wait_seconds = settings.wait_seconds
+        self._settings = settings
         self._changed = threading.Condition()
         self._ready = False
-        self._last_news = time.monotonic()
+        self._patience = _Patience(settings)
         self._complete: set[str] = set()
         self._problems: dict[str, str] = {}
-        self._failures: Counter[str] = Counter()
+        self._has_given_up = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
         self._process = subprocess.Popen(  # noqa: S603  (our own module, by our own interpreter)
             [sys.executable, "-m", _MODULE],
@@ -68,7 +71,12 @@ class ShippingProcess:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env={**os.environ, **shipper_environment(settings), _URI_VARIABLE: uri},
+            env={
+                **os.environ,
+                **shipper_environment(settings),
+                _URI_VARIABLE: uri,
+                _REGISTRY_VARIABLE: settings.registry_uri,
+            },
             # Ctrl-C must not reach it while Python starts, before it can ignore signals.
             process_group=0,
         )
@@ -82,19 +90,21 @@ class ShippingProcess:
     def wait(self, folder: Path) -> tuple[ShippingState | None, str]:
         """Wait until a closed journal has been shipped whole.
 
-        Give up when the store has failed twice since the call, or has made no progress for ``wait_seconds``.
+        Give up when waiting for a store that refuses or keeps silent has cost ``outage_seconds`` since the call, or
+        when a store that is there has made no progress for ``wait_seconds``.
 
         Returns:
             How far the journal has come, and why it has not come further: empty when it is complete.
         """
         key = str(folder)
+        # It may be pausing after a failure; there is nothing left to wait for.
+        self._tell({"wake": True})
         with self._changed:
-            began = time.monotonic()
-            given_up = self._failures[key] + _ATTEMPTS_AT_THE_END
-            while key not in self._complete and self._process_is_alive() and self._failures[key] < given_up:
-                patience = self._wait_seconds if self._ready else _START_SECONDS
-                left = max(self._last_news, began) + patience - time.monotonic()
+            self._patience.begin()
+            while key not in self._complete and self._process_is_alive():
+                left = self._patience.left() if self._ready else _START_SECONDS - self._patience.waited()
                 if left <= 0:
+                    self._has_given_up = True
                     break
                 self._changed.wait(min(left, _LONGEST_PAUSE_SECONDS))
             if key in self._complete:
@@ -106,7 +116,8 @@ class ShippingProcess:
         """End the process. What it has not shipped stays in the journals."""
         self._tell({"finish": True})
         try:
-            self._process.wait(timeout=_LONGEST_PAUSE_SECONDS)
+            # One that hangs in a request loses nothing when it is killed: everything is sent again.
+            self._process.wait(timeout=_GRACE_SECONDS if self._has_given_up else _LONGEST_PAUSE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -134,9 +145,11 @@ class ShippingProcess:
                 self._ready = True
                 if "problem" in news:
                     self._problems[folder] = news["problem"]
-                    self._failures[folder] += 1
+                    self._patience.note_problem()
+                elif "pulse" in news:
+                    self._patience.note_pulse()
                 else:
-                    self._last_news = time.monotonic()
+                    self._patience.note_progress()
                     self._problems.pop(folder, None)
                 if news.get("complete"):
                     self._complete.add(folder)
@@ -149,10 +162,70 @@ class ShippingProcess:
 
     def _silence(self) -> str:
         if self._process_is_alive():
-            return f"the tracking store gave no answer for {self._wait_seconds:g} seconds."
+            return f"the tracking store gave no answer for {self._patience.silence():.1f} seconds."
         self._errors.seek(0)
         last_words = self._errors.read().decode(errors="replace").strip().splitlines()
         return f"the shipping process ended unexpectedly ({last_words[-1] if last_words else 'no message'})."
+
+
+class _Patience:
+    """How much longer the end of an evaluation waits for its store.
+
+    Time is lost while the store fails, from its last sign of life on, and while it keeps silent for longer than it ever
+    did while it worked; a store that is slow, and answers, has ``wait_seconds`` without progress.
+    """
+
+    def __init__(self, settings: TrackingSettings) -> None:
+        self._outage_seconds = settings.outage_seconds
+        self._wait_seconds = settings.wait_seconds
+        self._began = self._progress = self._sign = time.monotonic()
+        self._failing_since: float | None = None
+        self._lost = 0.0
+        self._longest_gap = 0.0
+
+    def begin(self) -> None:
+        """Start to count."""
+        self._began = self._progress = self._sign = time.monotonic()
+        self._lost = 0.0
+        if self._failing_since is not None:
+            self._failing_since = self._began
+
+    def note_progress(self) -> None:
+        """The store has taken something."""
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._longest_gap = max(self._longest_gap, now - self._sign)
+        else:
+            self._lost += now - self._failing_since
+            self._failing_since = None
+        self._progress = self._sign = now
+
+    def note_pulse(self) -> None:
+        """The store answers, though it has not taken anything."""
+        self._sign = time.monotonic()
+
+    def note_problem(self) -> None:
+        """The store has failed."""
+        if self._failing_since is None:
+            self._failing_since = self._sign
+        self._sign = time.monotonic()
+
+    def waited(self) -> float:
+        """Return the seconds since the count began."""
+        return time.monotonic() - self._began
+
+    def silence(self) -> float:
+        """Return the seconds since the last sign of life."""
+        return time.monotonic() - self._sign
+
+    def left(self) -> float:
+        """Return the seconds that may still pass without good news."""
+        now = time.monotonic()
+        if self._failing_since is not None:
+            return self._outage_seconds - self._lost - (now - self._failing_since)
+        # As TCP does it: what is silent is late only by the measure of how long its answers usually take.
+        patience = max(self._outage_seconds - self._lost, 3 * self._longest_gap)
+        return min(self._sign + patience, self._progress + self._wait_seconds) - now
 
 
 class _Follower:
@@ -163,6 +236,9 @@ class _Follower:
         self._shippers: dict[str, tuple[JournalShipper, FileLock]] = {}
         self._commands = b""
         self._is_outage = False
+        self._has_progressed = False
+        self._mutex = threading.Lock()
+        self._busy_since: float | None = None
 
     def run(self, store: MlflowStore) -> bool:
         """Ship until told to finish; return whether the parent went away without saying so."""
@@ -175,10 +251,16 @@ class _Follower:
                     return True
                 if self._obey(data, store):
                     return False
-            self._is_outage = False
+                pause = _POLL_SECONDS
+            self._is_outage = self._has_progressed = False
             for folder in list(self._shippers):
                 self._advance(folder)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS) if self._is_outage else _POLL_SECONDS
+            self._busy_since = None
+            pause = (
+                min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                if self._is_outage and not self._has_progressed
+                else _POLL_SECONDS
+            )
 
     def last_attempt(self, store: MlflowStore) -> None:
         """Close and ship the journals of a dead parent; what fails is left for ``hokusai sync``."""
@@ -192,11 +274,22 @@ class _Follower:
 
     def report(self, **news: str | int | bool) -> None:
         """Tell the parent; a parent that has gone does not hear it."""
-        try:
-            self._news.write(json.dumps(news) + "\n")
-            self._news.flush()
-        except BrokenPipeError:
-            pass
+        with self._mutex:
+            if self._busy_since is not None:
+                self._busy_since = time.monotonic()
+            try:
+                self._news.write(json.dumps(news) + "\n")
+                self._news.flush()
+            except BrokenPipeError:
+                pass
+
+    def feel_pulse(self, is_alive: Callable[[], bool]) -> None:
+        """Report, for ever, that the store answers while a request to it takes long; for a thread of its own."""
+        while True:
+            threading.Event().wait(_PULSE_SECONDS)
+            busy_since = self._busy_since
+            if busy_since and time.monotonic() - busy_since > _PULSE_SECONDS and is_alive():
+                self.report(pulse=True)
 
     def _obey(self, data: bytes, store: MlflowStore) -> bool:
         *lines, self._commands = (self._commands + data).split(b"\n")
@@ -204,7 +297,8 @@ class _Follower:
             command = json.loads(line)
             if command.get("finish"):
                 return True
-            self._follow(command["follow"], store)
+            if "follow" in command:
+                self._follow(command["follow"], store)
         return False
 
     def _follow(self, folder: str, store: MlflowStore) -> None:
@@ -217,11 +311,16 @@ class _Follower:
             # The other journals that this process follows must not suffer from this one.
             self.report(folder=folder, problem=f"{folder}: the journal cannot be taken for shipping ({error}).")
             return
-        shipper = JournalShipper(Path(folder), store, on_progress=lambda: self.report(folder=folder))
+        shipper = JournalShipper(Path(folder), store, on_progress=lambda: self._note_progress(folder))
         self._shippers[folder] = (shipper, lock)
+
+    def _note_progress(self, folder: str) -> None:
+        self._has_progressed = True
+        self.report(folder=folder)
 
     def _advance(self, folder: str) -> None:
         shipper, lock = self._shippers[folder]
+        self._busy_since = time.monotonic()
         try:
             while shipper.advance():
                 self.report(folder=folder, confirmed=shipper.state.confirmed, complete=shipper.state.complete)
@@ -257,8 +356,9 @@ def main() -> None:
     try:
         from hokusai.tracking.mlflow_client import MlflowStore
 
-        store = MlflowStore(os.environ.pop(_URI_VARIABLE))
+        store = MlflowStore(os.environ.pop(_URI_VARIABLE), registry_uri=os.environ.pop(_REGISTRY_VARIABLE, ""))
         follower.report(ready=True)
+        threading.Thread(target=follower.feel_pulse, args=(store.is_alive,), daemon=True).start()
         if follower.run(store):
             follower.last_attempt(store)
         # Everything is confirmed or left to the journal; tearing MLflow down in order would only cost time.

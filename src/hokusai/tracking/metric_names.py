@@ -1,0 +1,164 @@
+"""The names of every metric that Hokusai logs by itself, with unit and meaning; the reference is generated from them.
+
+In a name, ``ARM`` stands for ``control``, ``candidate`` or ``baseline``, ``METRIC`` for a metric's name such as
+``auroc``, ``NAME`` for a contribution.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = [
+    "CPU_SECONDS",
+    "METRICS",
+    "PEAK_MEMORY",
+    "ROWS",
+    "ROWS_PER_SECOND",
+    "WALL_SECONDS",
+    "MetricName",
+    "is_measurement",
+    "metric_name",
+]
+
+WALL_SECONDS = "step.wall_seconds"
+CPU_SECONDS = "step.cpu_seconds"
+PEAK_MEMORY = "step.peak_memory_bytes"
+ROWS = "step.rows"
+ROWS_PER_SECOND = "step.rows_per_second"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricName:
+    """A metric that Hokusai logs.
+
+    Attributes:
+        name: Its name, or the pattern of its names.
+        unit: What the value counts.
+        description: What it means.
+        runs: Which runs have it.
+        is_measured: Whether it differs between two equal evaluations, because it measures the machine.
+    """
+
+    name: str
+    unit: str
+    description: str
+    runs: str
+    is_measured: bool = False
+
+    def matches(self, name: str) -> bool:
+        """Say whether a logged metric is this one."""
+        pattern = re.escape(self.name).replace("ARM", "(control|candidate|baseline)")
+        pattern = pattern.replace("METRIC", r"[a-z0-9_]+").replace("NAME", ".+")
+        return re.fullmatch(pattern, name) is not None
+
+
+_GAIN = "the metric's"
+_SCORING = "evaluate_on_benchmark"
+_DELTA_RUNS = "parent, compare_and_output_delta"
+METRICS = (
+    MetricName(name=WALL_SECONDS, unit="seconds", description="How long the run took.", runs="all", is_measured=True),
+    MetricName(
+        name=CPU_SECONDS,
+        unit="seconds",
+        description="Processor time that the process spent meanwhile, over all of its threads.",
+        runs="all",
+        is_measured=True,
+    ),
+    MetricName(
+        name=PEAK_MEMORY,
+        unit="bytes",
+        description="Largest resident memory of the process during the run.",
+        runs="all",
+        is_measured=True,
+    ),
+    MetricName(name=ROWS, unit="rows", description="Rows of the datasets that the run used.", runs="all with datasets"),
+    MetricName(
+        name=ROWS_PER_SECOND,
+        unit="rows per second",
+        description="These rows by the run's wall time.",
+        runs="all with datasets",
+        is_measured=True,
+    ),
+    MetricName(
+        name="baseline.size_bytes",
+        unit="bytes",
+        description="Size of the baseline model's file.",
+        runs="load_baseline_model",
+    ),
+    MetricName(
+        name="baseline.features",
+        unit="columns",
+        description="Columns that the baseline model wants.",
+        runs="load_baseline_model",
+    ),
+    MetricName(
+        name="data.benchmark.rows", unit="rows", description="Rows of the benchmark.", runs="integrate_contributed_data"
+    ),
+    MetricName(
+        name="data.integrated.rows",
+        unit="rows",
+        description="Rows of base and contributions together, as trained on.",
+        runs="integrate_contributed_data",
+    ),
+    *(
+        MetricName(
+            name=f"data.{table}.rows_{part}",
+            unit="rows",
+            description=f"{meaning} {of}",
+            runs="integrate_contributed_data",
+        )
+        for table, of in (("base", "the base data."), ("contribution.NAME", "a contribution."))
+        for part, meaning in (
+            ("offered", "Rows in the file of"),
+            ("duplicates", "Rows removed because an earlier one equals them, of"),
+            ("in_benchmark", "Rows that stand in the benchmark as well, of"),
+            ("kept", "Rows trained on, of"),
+        )
+    ),
+    MetricName(
+        name="training.ARM.fit_seconds",
+        unit="seconds",
+        description="How long one fit took; the step is the seed.",
+        runs="train_new_model",
+        is_measured=True,
+    ),
+    MetricName(
+        name="training.ARM.rows", unit="rows", description="Rows that the arm was trained on.", runs="train_new_model"
+    ),
+    MetricName(
+        name="ARM.rows_per_second",
+        unit="rows per second",
+        description="Benchmark rows that the arm predicts per second.",
+        runs=_SCORING,
+        is_measured=True,
+    ),
+    MetricName(
+        name="ARM.METRIC.per_seed", unit=_GAIN, description="Score of one fit; the step is the seed.", runs=_SCORING
+    ),
+    MetricName(name="ARM.METRIC", unit=_GAIN, description="Mean score over the seeds.", runs=f"parent, {_SCORING}"),
+    *(
+        MetricName(
+            name=f"{prefix}.METRIC{part}", unit=_GAIN, description=f"{meaning} over {reference}.", runs=_DELTA_RUNS
+        )
+        for prefix, reference in (("delta", "the control"), ("delta_baseline", "the given baseline model"))
+        for part, meaning in (
+            (".lower", "Lower bound of the gain's interval"),
+            (".upper", "Upper bound of the gain's interval"),
+            (".standard_error", "Standard error of the gain"),
+            ("", "Gain of the candidate, towards better,"),
+        )
+    ),
+)
+"""Every metric, the more special names before the more general ones."""
+
+
+def metric_name(name: str) -> MetricName | None:
+    """Return the description of a logged metric, or None when it is none of Hokusai's own."""
+    return next((metric for metric in METRICS if metric.matches(name)), None)
+
+
+def is_measurement(name: str) -> bool:
+    """Say whether a metric measures the machine, so that it differs between two equal evaluations."""
+    found = metric_name(name)
+    return found is not None and found.is_measured
