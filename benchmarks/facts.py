@@ -95,7 +95,7 @@ def record_evaluation(folder: Path) -> Facts:
         tracking = hokusai.run(penguins_config("dream", TrackingSettings())).tracking
     if tracking is None or tracking.journal is None:
         raise SystemExit("the evaluation left no journal.")
-    operations = tuple(entry.operation for entry in JournalReader(tracking.journal).read_new())
+    operations = tuple(entry.operation for entry in JournalReader(tracking.journal))
     return Facts(evaluation=tracking.journal.name, operations=operations, journal=tracking.journal)
 
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hokusai.cli import main
-from hokusai.tracking.journal import JOURNAL_FORMAT, FileJournal
-from hokusai.tracking.journal_folders import read_entries
+from hokusai.tracking.journal import JOURNAL_FORMAT, FileJournal, JournalReader
 from hokusai.tracking.mlflow_client import MlflowStore
 from hokusai.tracking.naming import EVALUATION_TAG, RUN_KEY_TAG
 from hokusai.tracking.operations import (
@@ -106,7 +105,9 @@ def test_list_says_how_far_each_journal_has_come(here: Path, call: Callable[...,
     assert (done.code, done.err) == (0, "")
     lines = {line.split()[0]: re.split(r"\s{2,}", line.strip()) for line in done.out.splitlines() if line.strip()}
     assert lines["1-shipped"][1:3] == ["trials", "10"]
-    assert lines["1-shipped"][4:] == ["shipped", f"sqlite:///{here / 'mlflow.db'}"]
+    assert lines["1-shipped"][4] == "shipped"
+    # A long path goes on in the next line.
+    assert f"sqlite:///{here / 'mlflow.db'}".startswith(lines["1-shipped"][5])
     assert lines["2-waiting"][4:] == ["waiting to be shipped", "http://127.0.0.1:1"]
     assert lines["3-damaged"][4] == "damaged"
     assert "line 5 does not continue the line before it" in done.out
@@ -139,7 +140,7 @@ def test_show_prints_one_readable_line_per_entry(here: Path, call: Callable[...,
 def test_show_as_json_prints_every_fact_in_full(here: Path, call: Callable[..., Printed]) -> None:
     folder = record(here, "http://127.0.0.1:1")
     printed = [json.loads(line) for line in call("journal", "show", str(folder), "--json").out.splitlines()]
-    entries = list(read_entries(folder))
+    entries = list(JournalReader(folder))
     wanted = [{"sequence": entry.sequence, "time": entry.time, **to_json(entry.operation)} for entry in entries]
     assert printed == json.loads(json.dumps(wanted))
     assert printed[4]["metrics"] == {"loss": "NaN"}

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hokusai.config import PipelineConfig, load_config, load_tracking, require_valid, resolve_store, setting_keys
+from hokusai.config import PipelineConfig, load_config, load_tracking, require_valid, setting_keys
 from hokusai.errors import ConfigurationError
 from hokusai.steps.baseline_loader import BaselineSettings
 from hokusai.steps.data_integration import ContributionSettings, DataSettings
@@ -24,7 +24,7 @@ from hokusai.steps.delta_computation import DeltaSettings
 from hokusai.steps.evaluation import EvaluationSettings
 from hokusai.steps.model_training import TrainingSettings
 from hokusai.testing.sample_data import penguins_folder as packaged_data
-from hokusai.tracking.mlflow_config import TrackingSettings
+from hokusai.tracking.mlflow_config import TrackingSettings, resolve_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -397,6 +397,14 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "tracking.run_name": NAMES,
     "tracking.registered_model": MODEL_NAMES,
     "tracking.journal": NAMES,
+    "tracking.registry_uri": TEXTS,
+    "tracking.artifact_location": TEXTS,
+    "tracking.purpose": TEXTS,
+    "tracking.owner": TEXTS,
+    "tracking.tags": st.dictionaries(TEXTS, TEXTS, max_size=3),
+    "tracking.allowed_names": st.lists(NAMES, max_size=3),
+    "tracking.on_outage": st.sampled_from(["keep", "fail"]),
+    "tracking.outage_seconds": SECONDS,
     "tracking.wait_seconds": SECONDS,
     "tracking.request_seconds": SECONDS,
 }

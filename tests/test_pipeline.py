@@ -172,7 +172,7 @@ def test_a_rehearsal_reports_and_records_the_same_as_a_tracked_evaluation(tracke
     assert tracking.shipped, tracking.problem
     assert [run.name for run in tracking.runs][1:] == list(STEPS)
     assert tracking.journal is not None
-    entries = [entry.operation for entry in JournalReader(tracking.journal).read_new()]
+    entries = [entry.operation for entry in JournalReader(tracking.journal)]
     recorded = [each for each in entries if not isinstance(each, (OpenJournal, CloseJournal))]
     assert [type(each) for each in recorded] == [type(each) for each in journal.operations]
     parameters = [each.parameters for each in recorded if isinstance(each, LogParameters)]

@@ -12,9 +12,9 @@ Steps of one's own, tracked in the same way::
     with hokusai.track("my-project") as run, run.child("clean") as step:
         step.log_metrics({"rows_kept": 3})
 
-An evaluation trains the same model without and with the contributed data, scores both on a benchmark, and says by how much the
-model improved, how sure that is, and whether it clears the bar. Every step is on record in MLflow. Importing this
-package loads neither MLflow nor scikit-learn nor pandas; the names below are fetched when they are first used.
+An evaluation trains the same model without and with the contributed data, scores both on a benchmark, and says by how
+much the model improved, how sure that is, and whether it clears the bar. Every step is on record in MLflow. Importing
+this package loads neither MLflow nor scikit-learn nor pandas; the names below are fetched when they are first used.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def test_known_rows_are_taken_out_of_contributions_and_counted_once(tmp_path: Pa
 
 def test_the_counts_are_recorded_by_table(tmp_path: Path) -> None:
     data, journal = integrate(tmp_path, MORE + "1,x,0\n")
-    (metrics,) = [each.metrics for each in journal.operations if isinstance(each, LogMetrics)]
+    metrics, _ = [each.metrics for each in journal.operations if isinstance(each, LogMetrics)]
     assert metrics["data.contribution.c0.rows_offered"] == 3
     assert metrics["data.contribution.c0.rows_duplicates"] == 1
     assert metrics["data.contribution.c0.rows_kept"] == 2

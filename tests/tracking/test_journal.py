@@ -43,7 +43,7 @@ def note(number: int) -> SetTags:
 
 def numbers(folder: Path) -> list[int]:
     """The numbers of the notes that stand in a journal."""
-    operations = [entry.operation for entry in JournalReader(folder).read_new()]
+    operations = [entry.operation for entry in JournalReader(folder)]
     return [int(operation.tags["number"]) for operation in operations if isinstance(operation, SetTags)]
 
 
@@ -80,7 +80,7 @@ def test_a_changed_order_of_lines_is_refused_by_the_number_of_the_line(
     rewrite(folder, lambda lines: change(lines, damaged))
     reader = JournalReader(folder)
     with pytest.raises(JournalError, match=rf"{JOURNAL_FILE}: line ({damaged}|{damaged + 1}) "):
-        reader.read_new()
+        list(reader)
     assert reader.sequence in {damaged - 1, damaged}
 
 
@@ -101,20 +101,20 @@ def test_an_edited_byte_is_refused_at_its_line_or_the_next(
     content[position] ^= data.draw(st.integers(1, 255))
     (folder / JOURNAL_FILE).write_bytes(content)
     with pytest.raises(JournalError, match=f"line ({line}|{line + 1}) "):
-        JournalReader(folder).read_new()
+        list(JournalReader(folder))
 
 
 def test_a_last_line_with_another_number_is_refused(folder: Path) -> None:
     # Nothing follows it that would hold its digest.
     rewrite(folder, lambda lines: [*lines[:5], lines[5].replace(b'"sequence":6', b'"sequence":7')])
     with pytest.raises(JournalError, match="line 6 has sequence number 7"):
-        JournalReader(folder).read_new()
+        list(JournalReader(folder))
 
 
 def test_a_line_of_an_unknown_kind_is_refused_by_its_number_and_file(folder: Path) -> None:
     rewrite(folder, lambda lines: [*lines[:5], lines[5].replace(b"set_tags", b"set_bags")])
     with pytest.raises(JournalError, match=rf"{JOURNAL_FILE}: line 6 .*'set_bags'"):
-        JournalReader(folder).read_new()
+        list(JournalReader(folder))
 
 
 def test_each_line_holds_its_place_its_time_and_the_digest_of_the_line_before(folder: Path) -> None:
@@ -126,7 +126,7 @@ def test_each_line_holds_its_place_its_time_and_the_digest_of_the_line_before(fo
 
 
 def test_a_journal_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
-    assert JournalReader(tmp_path).read_new() == []
+    assert list(JournalReader(tmp_path)) == []
 
 
 @pytest.mark.parametrize("kept", [0, 1, 40, -1])
@@ -145,7 +145,7 @@ def test_recovery_cuts_off_a_torn_last_line(folder: Path) -> None:
     rewrite(folder, lambda lines: [*lines[:-1], lines[-1][:-1]])
     recover(folder)
     assert numbers(folder) == [1, 2, 3, 4, 5]
-    assert isinstance(JournalReader(folder).read_new()[-1].operation, CloseJournal)
+    assert isinstance(list(JournalReader(folder))[-1].operation, CloseJournal)
 
 
 def test_a_reader_sees_what_came_since_it_looked_last(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_closed_journal_takes_nothing_more(tmp_path: Path) -> None:
     journal.close()
     with pytest.raises(JournalError, match="closed"):
         journal.append(note(2))
-    operations = [entry.operation for entry in JournalReader(tmp_path).read_new()]
+    operations = [entry.operation for entry in JournalReader(tmp_path)]
     assert operations == [note(1), CloseJournal()]
 
 
@@ -226,7 +226,7 @@ def test_a_run_that_could_not_record_its_end_is_ended_when_the_journal_closes(tm
     journal.append(StartRun(run="done", name="done", parent="parent"))
     journal.append(EndRun(run="done", status="FINISHED"))
     journal.close()
-    entries = JournalReader(tmp_path).read_new()
+    entries = list(JournalReader(tmp_path))
     assert [entry.operation for entry in entries[4:]] == [
         EndRun(run="child", status="KILLED", ended_at=entries[3].time),
         EndRun(run="parent", status="KILLED", ended_at=entries[3].time),
@@ -252,7 +252,7 @@ def test_recovery_ends_open_runs_as_killed_at_the_time_of_the_last_entry(tmp_pat
 
     assert recover(tmp_path) == ("parent", "child")
 
-    operations = [entry.operation for entry in JournalReader(tmp_path).read_new()]
+    operations = [entry.operation for entry in JournalReader(tmp_path)]
     assert operations[5:] == [
         EndRun(run="child", status="KILLED", ended_at=1_000),
         EndRun(run="parent", status="KILLED", ended_at=1_000),
@@ -317,7 +317,7 @@ def test_both_journals_keep_the_same_operations_and_bytes(
     kept = (
         journal.operations
         if isinstance(journal, MemoryJournal)
-        else [entry.operation for entry in JournalReader(journal.folder).read_new()]
+        else [entry.operation for entry in JournalReader(journal.folder)]
     )
     assert kept == [note(1), CloseJournal()]
     assert (staged.sha256, staged.size) == (sha256(b"content"), 7)

@@ -32,7 +32,7 @@ def note(number):
 
 def numbers(folder: Path) -> list[int]:
     """The numbers of the notes that stand in a journal."""
-    operations = [entry.operation for entry in JournalReader(folder).read_new()]
+    operations = [entry.operation for entry in JournalReader(folder)]
     return [int(operation.tags["number"]) for operation in operations if isinstance(operation, SetTags)]
 
 
@@ -69,7 +69,7 @@ for number in range(10**9):
     assert len(found) >= len(promised) > 0
     assert recover(tmp_path) == ("r",)
     assert numbers(tmp_path) == found
-    *_, end, close = (entry.operation for entry in JournalReader(tmp_path).read_new())
+    *_, end, close = (entry.operation for entry in JournalReader(tmp_path))
     assert (type(end), type(close)) == (EndRun, CloseJournal)
 
 
@@ -95,7 +95,7 @@ while interrupts < 400:
         interrupts += 1
 signal.setitimer(signal.ITIMER_REAL, 0)
 journal.close()
-read = [int(entry.operation.tags["number"]) for entry in JournalReader(folder).read_new()[:-1]]
+read = [int(entry.operation.tags["number"]) for entry in list(JournalReader(folder))[:-1]]
 # Each recorded one is there; an interrupted one is there or not, but never torn and never twice.
 assert len(recorded) <= len(read) <= number
 remaining = iter(read)
@@ -115,7 +115,7 @@ try:
         recorded += 1
 except JournalError as error:
     print(error)
-assert len(JournalReader(folder).read_new()) == recorded > 5
+assert len(list(JournalReader(folder))) == recorded > 5
 size = (folder / "journal.jsonl").stat().st_size
 for _ in range(3):
     try:
@@ -127,7 +127,7 @@ for _ in range(3):
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 journal.append(note(recorded))
 journal.close()
-assert len(JournalReader(folder).read_new()) == recorded + 2
+assert len(list(JournalReader(folder))) == recorded + 2
 """
     message = run_script(script, tmp_path)
     assert "cannot be written" in message
@@ -155,7 +155,7 @@ FileJournal(folder).abandon()
 """
     run_script(script, tmp_path)
     assert recover(tmp_path) == ("r",)
-    kinds = [type(entry.operation) for entry in JournalReader(tmp_path).read_new()]
+    kinds = [type(entry.operation) for entry in JournalReader(tmp_path)]
     assert kinds == [StartRun, EndRun, CloseJournal]
 
 

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hokusai.errors import JournalError
-from hokusai.tracking.journal import JOURNAL_FORMAT, FileJournal, staged_path
+from hokusai.tracking.journal import JOURNAL_FORMAT, FileJournal, JournalReader, staged_path
 from hokusai.tracking.journal_folders import (
     check_journal,
     find_folders,
     find_journal,
     list_journals,
     prune_journals,
-    read_entries,
 )
 from hokusai.tracking.mlflow_client import MlflowStore
 from hokusai.tracking.mlflow_config import TrackingSettings
@@ -198,7 +197,7 @@ def test_a_journal_as_it_was_written_is_whole(root: Path) -> None:
     verdict = check_journal(folder)
     assert verdict.is_whole
     assert (verdict.entries, verdict.files, verdict.is_torn) == (11, 2, False)
-    assert len(list(read_entries(folder))) == 11
+    assert len(list(JournalReader(folder))) == 11
 
 
 @pytest.mark.parametrize(
@@ -317,7 +316,7 @@ def test_a_journal_is_confirmed_by_a_server_as_well(root: Path, mlflow_server: M
 
 
 def test_younger_journals_stay_when_an_age_is_asked_for(shipped: Path, settings: TrackingSettings) -> None:
-    last = list(read_entries(shipped))[-1]
+    last = list(JournalReader(shipped))[-1]
     written = datetime.fromtimestamp(last.time / 1000, UTC)
     day = timedelta(days=1)
     (verdict,) = prune_journals(settings, now=written + day - timedelta(seconds=1), older_than=day)
@@ -438,7 +437,7 @@ def test_a_journal_that_records_more_than_its_store_holds_stays(
     for repair in (
         lambda: [client.log_param(child, name, "1") for name in ("depth", "seeds")],
         lambda: [client.log_metric(child, name, float("nan")) for name in ("accuracy", "loss")],
-        lambda: [client.log_text(child, "", f"file-{place}.bin") for place in range(2)],
+        lambda: [log_file(client, child, f"file-{place}.bin") for place in range(2)],
         ship_again,
     ):
         (verdict,) = prune_journals(settings, now=NOW)
@@ -527,7 +526,7 @@ def test_a_folder_without_a_journal_is_left_alone(tmp_path: Path, settings: Trac
 
 def test_the_path_of_a_staged_file_is_what_is_checked(root: Path) -> None:
     folder = record(root, "nowhere:")
-    (artifact, *_) = (entry.operation for entry in read_entries(folder) if isinstance(entry.operation, LogArtifact))
+    (artifact, *_) = (entry.operation for entry in JournalReader(folder) if isinstance(entry.operation, LogArtifact))
     shutil.rmtree(folder / "artifacts")
     damages = check_journal(folder).damages
     assert str(staged_path(folder, artifact.sha256)) in damages[0]

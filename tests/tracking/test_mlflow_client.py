@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from hokusai.errors import RunNotFoundError, TrackingServerError
 from hokusai.tracking.mlflow_client import MetricPoint, MlflowStore
 from hokusai.tracking.mlflow_config import TrackingSettings, shipper_environment
+from hokusai.tracking.mlflow_names import from_mlflow_name
 from hokusai.tracking.naming import EVALUATION_TAG, RUN_KEY_TAG
 
 if TYPE_CHECKING:
@@ -153,18 +154,33 @@ def test_a_file_that_is_no_database_is_one_error_of_ours(tmp_path: Path) -> None
     assert (tmp_path / "mlflow.db").read_bytes() == b"this is not a database " * 100
 
 
-def test_a_name_that_mlflow_refuses_is_refused_for_good(store_uri: str) -> None:
+def test_what_mlflow_refuses_is_refused_for_good_and_stays_with_the_caller(store_uri: str) -> None:
     store = MlflowStore(store_uri)
     run = store.create_run(store.ensure_experiment("e", tags={}), name="n", started_at=1, parent_id=None, tags={})
-    with pytest.raises(TrackingServerError, match="m@%") as caught:
-        store.log_batch(run, metrics=[MetricPoint("m@%", 1.0, 1, 0)])
+    store.log_batch(run, parameters={"p": "1"})
+    parameters = {"p": "2"}
+    with pytest.raises(TrackingServerError, match="'p'") as caught:
+        store.log_batch(run, parameters=parameters)
     assert not caught.value.is_outage
+    assert parameters == {"p": "2"}
+
+
+def test_a_name_that_mlflow_would_refuse_is_kept_under_one_that_it_takes(store_uri: str) -> None:
+    store = MlflowStore(store_uri)
+    run = store.create_run(store.ensure_experiment("e", tags={}), name="n", started_at=1, parent_id=None, tags={})
+    points, parameters, tags = [MetricPoint("m@%", 1.0, 1, 0)], {"a//b": "x"}, {"f1 (macro)": "y"}
+    store.log_batch(run, metrics=points, parameters=parameters, tags=tags)
+    assert (points, parameters, tags) == ([], {}, {})
+    data = MlflowClient(store_uri).get_run(run).data
+    assert {from_mlflow_name(name): value for name, value in data.metrics.items()} == {"m@%": 1.0}
+    assert {from_mlflow_name(name): value for name, value in data.params.items()} == {"a//b": "x"}
+    assert {from_mlflow_name(name): value for name, value in data.tags.items()}["f1 (macro)"] == "y"
 
 
 def test_a_deleted_experiment_is_refused_with_what_to_do(store_uri: str) -> None:
     store = MlflowStore(store_uri)
     MlflowClient(store_uri).delete_experiment(store.ensure_experiment("e", tags={}))
-    with pytest.raises(TrackingServerError, match="restore it") as caught:
+    with pytest.raises(TrackingServerError, match="experiments restore") as caught:
         store.ensure_experiment("e", tags={})
     assert not caught.value.is_outage
 

@@ -63,7 +63,7 @@ def test_what_is_read_from_a_journal_is_what_was_recorded(written: list[Operatio
         for operation in written:
             journal.append(operation)
         journal.abandon()
-        read = [entry.operation for entry in JournalReader(Path(folder)).read_new()]
+        read = [entry.operation for entry in JournalReader(Path(folder))]
     assert len(read) == len(written)
     assert all(is_same(left, right) for left, right in zip(written, read, strict=True))
 

@@ -50,7 +50,7 @@ def test_one_name_means_one_thing_in_every_step() -> None:
 @given(gain=FINITE, confidence=FINITE)
 def test_numbers_are_the_same_after_their_text(gain: float, confidence: float) -> None:
     parameters = CompareAndOutputDeltaParameters(metric="accuracy", minimum_gain=gain, confidence=confidence)
-    texts = as_texts(parameters)
+    texts = as_texts(as_values(parameters))
     assert texts["delta.metric"] == "accuracy"
     assert repr(json.loads(texts["delta.minimum_gain"])) == repr(gain)
     assert repr(json.loads(texts["delta.confidence"])) == repr(confidence)
@@ -66,7 +66,7 @@ def test_everything_but_a_text_is_json(arguments: dict[str, Any], seeds: list[in
     parameters = TrainNewModelParameters(
         estimator="Ridge", estimator_parameters=arguments, task="regression", seeds=tuple(seeds), is_random=is_random
     )
-    texts = as_texts(parameters)
+    texts = as_texts(as_values(parameters))
     assert (texts.pop("training.estimator"), texts.pop("training.task")) == ("Ridge", "regression")
     read = {name: json.loads(text) for name, text in texts.items()}
     assert read == {"training.parameters": arguments, "training.seeds": seeds, "training.is_random": is_random}
@@ -75,7 +75,7 @@ def test_everything_but_a_text_is_json(arguments: dict[str, Any], seeds: list[in
 
 def test_a_parameter_that_does_not_apply_is_null() -> None:
     parameters = EvaluateOnBenchmarkParameters(metrics=("rmse",), classes=(), positive_class=None, benchmark_rows=7)
-    assert as_texts(parameters) == {
+    assert as_texts(as_values(parameters)) == {
         "evaluation.metrics": '["rmse"]',
         "evaluation.classes": "[]",
         "evaluation.positive_class": "null",

@@ -228,14 +228,14 @@ def test_the_runs_of_a_killed_evaluation_do_not_stay_running(
     shipping_pid = int(parent.stdout.readline())
     wait_until((tmp_path / "mlflow.db").exists, "the store is not made")
     wait_until(lambda: "child" in runs_of(store_uri, folder.name), "the runs do not arrive")
-    last = JournalReader(folder).read_new()[-1].time
+    last = list(JournalReader(folder))[-1].time
     parent.kill()
     parent.wait()
     wait_until(lambda: not _is_alive(shipping_pid), "the shipping process does not end")
     runs = runs_of(store_uri, folder.name)
     ends = {name: (run.info.status, run.info.end_time) for name, run in runs.items()}
     assert ends == {"parent": ("KILLED", last), "child": ("KILLED", last)}
-    assert isinstance(JournalReader(folder).read_new()[-1].operation, CloseJournal)
+    assert isinstance(list(JournalReader(folder))[-1].operation, CloseJournal)
 
 
 def _is_alive(pid: int) -> bool:
@@ -364,5 +364,5 @@ def test_a_signal_ends_an_evaluation_and_its_runs_as_killed(
 
 
 def _is_training(journals: Path) -> bool:
-    operations = [entry.operation for folder in find_journals(journals) for entry in JournalReader(folder).read_new()]
+    operations = [entry.operation for folder in find_journals(journals) for entry in JournalReader(folder)]
     return any(isinstance(operation, StartRun) and operation.name == "train_new_model" for operation in operations)

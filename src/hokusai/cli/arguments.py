@@ -26,6 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_evaluating_commands(commands)
     _add_reading_commands(commands)
+    _add_audit_command(commands)
     _add_experiment_commands(commands)
     _add_journal_commands(commands)
     return parser
@@ -84,6 +85,20 @@ def _add_reading_commands(commands: argparse._SubParsersAction[argparse.Argument
         "--lost-after", type=float, default=24.0, metavar="HOURS", help="a run silent for so long is lost (default: 24)"
     )
     _add_store(doctor)
+
+
+def _add_audit_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    audit = _command(
+        commands, "audit", "audit", "compare what MLflow holds of a run with its journal; exits 1 when they differ"
+    )
+    audit.add_argument("run", metavar="RUN", help="a run id, its first characters, a run name or a run key")
+    source = audit.add_mutually_exclusive_group()
+    source.add_argument("--journal", metavar="FOLDER", help="the journal's folder (default: found by the run's tags)")
+    source.add_argument(
+        "--without-journal", action="store_true", help="check MLflow's own record against its digests alone"
+    )
+    audit.add_argument("--json", action="store_true", help="print the report as JSON")
+    _add_store(audit)
 
 
 def _add_experiment_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

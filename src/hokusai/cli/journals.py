@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from hokusai.cli import display
 from hokusai.cli.experiments import tracking_settings
+from hokusai.tracking.journal import JournalReader
 from hokusai.tracking.journal_folders import (
     check_journal,
     find_folders,
     find_journal,
     list_journals,
     prune_journals,
-    read_entries,
 )
 from hokusai.tracking.operations import StartRun, to_json
 
@@ -120,7 +120,7 @@ def _folders(arguments: argparse.Namespace, settings: TrackingSettings) -> list[
 def _entries_of(folder: Path, run: str | None) -> Iterator[tuple[Entry, Mapping[str, str]]]:
     """Yield the entries of the runs with this name or key, or all, each with the names of the runs so far by key."""
     names: dict[str, str] = {}
-    for entry in read_entries(folder):
+    for entry in JournalReader(folder):
         operation = entry.operation
         if isinstance(operation, StartRun):
             names[operation.run] = operation.name

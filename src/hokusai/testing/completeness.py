@@ -13,15 +13,7 @@ from hokusai.digests import sha256
 from hokusai.testing.snapshots import RunReader
 from hokusai.tracking import naming
 from hokusai.tracking.naming import STEPS
-from hokusai.tracking.parameters import (
-    SCHEMA_VERSION,
-    CompareAndOutputDeltaParameters,
-    EvaluateOnBenchmarkParameters,
-    EvaluationParameters,
-    IntegrateContributedDataParameters,
-    LoadBaselineModelParameters,
-    TrainNewModelParameters,
-)
+from hokusai.tracking.parameters import SCHEMA_VERSION, STEP_PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,14 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["check_run_complete"]
 
 _PARENT = "parent"
-_SCHEMAS = {
-    _PARENT: EvaluationParameters,
-    "load_baseline_model": LoadBaselineModelParameters,
-    "integrate_contributed_data": IntegrateContributedDataParameters,
-    "train_new_model": TrainNewModelParameters,
-    "evaluate_on_benchmark": EvaluateOnBenchmarkParameters,
-    "compare_and_output_delta": CompareAndOutputDeltaParameters,
-}
+_SCHEMAS = {_PARENT if name == "evaluation" else name: kind for name, kind in STEP_PARAMETERS.items()}
 _ALL_CONTEXTS = frozenset({"base", "benchmark", "contribution", "integrated"})
 _CONTEXTS: dict[str, frozenset[str]] = {
     _PARENT: _ALL_CONTEXTS,
@@ -71,7 +56,7 @@ _TYPES: dict[str, Callable[[object], bool]] = {
     "float": _is_number,
     "tuple[str, ...]": _is_list_of(str),
     "tuple[int, ...]": _is_list_of(int),
-    "Mapping[str, JsonValue]": lambda value: isinstance(value, dict),
+    "Mapping[str, Any]": lambda value: isinstance(value, dict),
 }
 
 
@@ -219,11 +204,12 @@ def _check_parameters(reader: RunReader, step: str, run: MlflowRun) -> Iterator[
 
 
 def _says(text: str, value: object) -> bool:
-    """Say whether a parameter's text is a JSON value; of a text that MLflow cut short nothing can be said."""
+    """Say whether a parameter's text is a JSON value, or its digest where it is too long for MLflow."""
     from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
-    if len(text) >= MAX_PARAM_VAL_LENGTH:
-        return True
+    whole = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if len(whole) > MAX_PARAM_VAL_LENGTH:
+        return text == f"sha256:{sha256(whole.encode('utf-8', 'backslashreplace'))}"
     if isinstance(value, str):
         return text == value
     try:

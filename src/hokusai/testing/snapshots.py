@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hokusai.digests import sha256
 from hokusai.errors import RunNotFoundError
+from hokusai.tracking.artifacts import MANIFEST_FILE
 from hokusai.tracking.mlflow_config import redact_credentials
 from hokusai.tracking.naming import EVALUATION_TAG, STEPS
 
@@ -40,13 +41,14 @@ if TYPE_CHECKING:
 
 __all__ = ["VOLATILE_METRICS", "VOLATILE_TAGS", "HasAddress", "RunReader", "run_snapshot"]
 
-VOLATILE_METRICS = r"(_seconds|rows_per_second)$|^system/"
+VOLATILE_METRICS = r"(_seconds|rows_per_second|peak_memory_bytes)$|^system/"
 """Names of metrics that measure the machine and not the work."""
 VOLATILE_TAGS = (
     r"^mlflow\.(parentRunId|runName|user|source\.name|source\.git\..*|log-model\.history)$"
-    r"|^hokusai\.(package_version|model_version)$"
+    r"|^hokusai\.(package_version|model_version|code_commit|code_dirty|host_kind|platform|python_version)$"
+    r"|^hokusai\.(manifest_digest|journal_head(\..*)?)$"
 )
-"""Names of tags that say who, where, which version of Hokusai, or how many came before."""
+"""Names of tags that say who, where, which version of what, how many came before, or sum up what is volatile."""
 
 _LARGEST_TEXT = 1 << 20
 _SHORTEST_KEY_END = 8
@@ -317,7 +319,8 @@ class _Writer:
         """Return what stands for the digests of texts with replaced parts, and the lines of all artifacts."""
         digests, lines = {}, []
         for path, size in sorted(self.reader.artifacts(run.info.run_id).items()):
-            if any(fnmatchcase(path, pattern) for pattern in self.unstable_artifacts):
+            # The manifest only repeats the digests of the others, the unstable ones among them.
+            if path == MANIFEST_FILE or any(fnmatchcase(path, pattern) for pattern in self.unstable_artifacts):
                 lines.append(f"artifact {self._text(path)} (bytes left out)")
                 continue
             content = self.reader.content(run.info.run_id, path)

@@ -164,9 +164,8 @@ class FileJournal:
         self._lock = _acquire_lock(folder)
         try:
             reader = JournalReader(folder)
-            while entries := reader.read_new():
-                for entry in entries:
-                    self._note(entry.operation, entry.time)
+            for entry in reader:
+                self._note(entry.operation, entry.time)
             self._file = os.open(folder / JOURNAL_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             os.ftruncate(self._file, reader.offset)
         except OSError as error:
@@ -374,6 +373,11 @@ class JournalReader:
                 raise
         return entries
 
+    def __iter__(self) -> Iterator[Entry]:
+        """Yield every entry that is new, in bounded memory; raises as :meth:`read_new`."""
+        while entries := self.read_new():
+            yield from entries
+
     def _check(self, line: bytes) -> Entry:
         number = self.sequence + 1
         try:
@@ -435,9 +439,8 @@ def recover(folder: Path) -> tuple[str, ...]:
         JournalError: The journal is damaged, or its writer is alive.
     """
     last: Entry | None = None
-    reader = JournalReader(folder)
-    while entries := reader.read_new():
-        last = entries[-1]
+    for last in JournalReader(folder):  # noqa: B007  (the last one is wanted)
+        pass
     if last is not None and isinstance(last.operation, CloseJournal):
         return ()
     journal = FileJournal(folder)

@@ -36,10 +36,9 @@ from hokusai.tracking.operations import (
 from hokusai.tracking.shipper import SHIPPING_FILE, read_destination, read_shipping_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
 
-    from hokusai.tracking.journal import Entry
     from hokusai.tracking.mlflow_client import MlflowStore, StoredRun
     from hokusai.tracking.mlflow_config import TrackingSettings
     from hokusai.tracking.operations import Operation
@@ -55,7 +54,6 @@ __all__ = [
     "find_journal",
     "list_journals",
     "prune_journals",
-    "read_entries",
 ]
 
 JournalState = Literal["being written", "empty", "waiting", "partly shipped", "shipped", "damaged", "being pruned"]
@@ -197,15 +195,6 @@ def list_journals(root: Path) -> tuple[JournalSummary, ...]:
     return tuple(map(_summary, find_folders(root)))
 
 
-def read_entries(folder: Path) -> Iterator[Entry]:
-    """Yield the entries of a journal, in bounded memory.
-
-    Raises:
-        JournalError: A line is not what was written; the entries before it have been yielded.
-    """
-    return _read(JournalReader(folder))
-
-
 def check_journal(folder: Path) -> JournalVerdict:
     """Check the chain of a journal's lines, and every staged file's presence, size and SHA-256.
 
@@ -280,11 +269,6 @@ def _is_journal(folder: Path) -> bool:
     return (folder / JOURNAL_FILE).is_file() or (folder / PRUNED_FILE).is_file()
 
 
-def _read(reader: JournalReader) -> Iterator[Entry]:
-    while entries := reader.read_new():
-        yield from entries
-
-
 def _summary(folder: Path) -> JournalSummary:
     state = read_shipping_state(folder)
     shipped = state.confirmed if state else 0
@@ -338,7 +322,7 @@ def _check(folder: Path, *, with_digests: bool) -> JournalVerdict:
     staged: dict[str, tuple[int, int]] = {}
     damages = []
     try:
-        for entry in _read(reader):
+        for entry in reader:
             digest, size = getattr(entry.operation, "sha256", None), getattr(entry.operation, "size", None)
             if isinstance(digest, str) and isinstance(size, int):
                 staged.setdefault(digest, (entry.sequence, size))
@@ -441,7 +425,7 @@ def _find_obstacle(
     evaluation, last = "", None
     reader = JournalReader(folder)
     try:
-        for last in _read(reader):
+        for last in reader:
             if isinstance(last.operation, OpenJournal):
                 evaluation = last.operation.evaluation
             else:

@@ -221,8 +221,8 @@ class Tracker:
         if measured.rows_per_second is not None:
             costs |= {metric_names.ROWS: float(measured.rows), metric_names.ROWS_PER_SECOND: measured.rows_per_second}
         run.log_metrics(costs)
-        if closing_tags:
-            run.set_tags(closing_tags())
+        if closing_tags and (tags := closing_tags()):
+            run.set_tags(tags)
         self.journal.append(EndRun(run=run.key, status=status))
         self.journal.sync()
         if self._listener:

@@ -174,7 +174,7 @@ class JournalShipper:
         """
         if not self._pending:
             self._pending.extend(self._reader.read_new())
-        if not self._pending:
+        if not self._pending and self._last.sequence <= self.state.confirmed:
             return False
         try:
             while self._pending:

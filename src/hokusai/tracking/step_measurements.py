@@ -62,7 +62,7 @@ class StepMeter:
     """Measures one step, as a ``with`` block or between :meth:`start` and :meth:`finish`. Safe to use from threads.
 
     Any number may be open at once, within one another or beside one another. In a child made by ``os.fork`` a meter
-    that was open goes on with the child's own processor time and memory.
+    that was open goes on with the child's own processor time and memory; its wall time is from its start on.
     """
 
     def __init__(self) -> None:
@@ -127,6 +127,10 @@ class StepMeter:
     def observe(self, resident_bytes: int) -> None:
         """Take note of a sample of the process's resident size."""
         self._highest_sample = max(self._highest_sample, resident_bytes)
+
+    def forget_samples(self) -> None:
+        """Take back what :meth:`observe` noted: it was another process's memory."""
+        self._highest_sample = 0
 
     def _measure(self, wall: float, cpu: float) -> StepMeasurements:
         seconds = wall - self._wall_at_start
@@ -208,8 +212,11 @@ class _OpenMeters:
         self.lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Forget the meters and the thread, which are the parent's."""
+        """Forget the meters and the thread, which are the parent's, and what was sampled of its memory."""
         self.lock = threading.RLock()
+        for reference in self._meters:
+            if meter := reference():
+                meter.forget_samples()
         self._meters = set()
         self._thread = None
 
