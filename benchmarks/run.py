@@ -18,6 +18,8 @@ _BENCHMARKS = (
     "fluent_sqlite",
     "fluent_server",
     "step_cost",
+    "shipping",
+    "tracked_flights",
     "tables",
     "test_kit",
 )

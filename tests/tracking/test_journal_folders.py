@@ -39,6 +39,8 @@ from hokusai.tracking.shipper import SHIPPING_FILE, JournalShipper, ship
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mlflow import MlflowClient
+
     from hokusai.testing.mlflow_server import MockMlflowServer
     from hokusai.testing.plugin import MlflowAddress
 
@@ -410,6 +412,10 @@ def test_a_journal_without_its_runs_in_the_store_stays(
     assert check_journal(shipped).is_whole
     (verdict,) = prune_journals(settings, now=NOW)
     assert verdict.is_removable
+
+
+def log_file(client: MlflowClient, run_id: str, name: str) -> None:
+    client.log_text(run_id, "", name)
 
 
 def test_a_journal_that_records_more_than_its_store_holds_stays(

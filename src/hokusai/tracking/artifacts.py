@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
 from hokusai.digests import canonical_json
+from hokusai.tracking.operations import finite_or_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +29,7 @@ __all__ = [
     "encode_table",
     "files_below",
     "manifest",
+    "of_part",
     "path_problem",
 ]
 
@@ -41,6 +44,17 @@ LONG_VALUES = "long_values"
 """Folder of parameter and tag values that are too long for MLflow, each named by its SHA-256."""
 
 
+def of_part(name: str, part: str) -> str:
+    """Return the name of a file, or of a tag, that each process which goes on with a run has for itself.
+
+    ``parameters.json`` becomes ``parameters.PART.json``; for the process that began the run it stays as it is.
+    """
+    if not part:
+        return name
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}.{part}.{suffix}" if dot and suffix in ("json", "txt") else f"{name}.{part}"
+
+
 def path_problem(path: str) -> str:
     """Return why a path cannot be that of an artifact; empty when it can.
 
@@ -51,7 +65,7 @@ def path_problem(path: str) -> str:
         return "expected a relative path such as 'plots/loss.png', without '.', '..' or empty parts."
     if any(ord(letter) < 32 or letter in '\\"%#?:*<>|\x7f' for letter in path):
         return 'expected a path without control characters and without any of \\ " % # ? : * < > |.'
-    if path == MANIFEST_FILE:
+    if re.fullmatch(r"manifest(\.[^/]*)?\.json", path):
         return "Hokusai keeps its own list of artifacts under this name; take another one."
     return ""
 
@@ -77,8 +91,8 @@ def encode_table(table: object, path: str) -> bytes | None:
     if arrow is None or suffix not in (".parquet", ".csv", ".json"):
         return None
     if suffix == ".json":
-        rows = [list(row.values()) for row in arrow.to_pylist()]
-        document = {"columns": arrow.column_names, "data": rows}
+        columns = [[_json_cell(value) for value in column.to_pylist()] for column in arrow.columns]
+        document = {"columns": arrow.column_names, "data": list(zip(*columns, strict=True))}
         return json.dumps(document, ensure_ascii=False, default=str).encode()
     buffer = io.BytesIO()
     if suffix == ".csv":
@@ -130,6 +144,10 @@ def manifest(
     logged = [{"name": name, "file": file, "sha256": digest, "size": size} for name, file, digest, size in models]
     document = {"format": MANIFEST_FORMAT, "run_key": run, "artifacts": files, "models": logged}
     return canonical_json(cast("Any", document))
+
+
+def _json_cell(value: object) -> object:
+    return finite_or_text(value) if isinstance(value, float) else value
 
 
 def _arrow_table(table: object) -> pa.Table | None:

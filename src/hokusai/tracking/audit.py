@@ -852,7 +852,8 @@ class _Audit:
             ("status", "READY", version.status),
             ("run", pair.found.run_id, version.run_id),
             ("source", f"models:/{model_id}" if model_id else version.source, version.source),
-            ("model", model_id or version.model_id, version.model_id),
+            # Not every store hands this out; the source names the same model.
+            ("model", version.model_id and (model_id or version.model_id), version.model_id),
         ):
             self._compare_value(pair, "model version", recorded, there, f"{name}: {field_name}")
         for tag in sorted({*tags, *version.tags}):
@@ -890,6 +891,11 @@ class _Audit:
     def _compare_parameters_with_their_file(self, pair: _Pair, files: Collection[str]) -> None:
         values = self._read_signed(pair, artifacts.PARAMETERS_FILE, naming.PARAMETERS_DIGEST_TAG, files)
         texts = {name: _shortened(text) for name, text in as_texts(values).items()}
+        for name, value in values.items():
+            # Canonical JSON writes 0.0 as 0; the parameter keeps the number as Python writes it.
+            shown = pair.found.parameters.get(to_mlflow_name(name), "")
+            if isinstance(value, int | float) and _normal_json(shown) in (_json(value), _json(float(value))):
+                texts[name] = shown
         recorded: _Texts = {}
         _put_all(recorded, texts, 0, is_shipped=True)
         self._compare_texts(pair, "parameter", recorded, pair.found.parameters, longest=LONGEST_PARAMETER)

@@ -1,4 +1,4 @@
-"""MLflow, behind one door: the only file of this package that imports it.
+"""MLflow, behind one door; beside it only mlflow_reader, which reads for the audit, imports it in tracking.
 
 Every call names its run by id; MLflow's fluent active run is never used. Foreign errors leave as
 :class:`~hokusai.errors.TrackingServerError`. Every writing call may be repeated: it looks for what it is about to make,
@@ -48,7 +48,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hokusai.errors import RunNotFoundError, TrackingServerError
 from hokusai.tracking.mlflow_config import redact_credentials, sqlite_path
-from hokusai.tracking.mlflow_names import to_mlflow_name
+from hokusai.tracking.mlflow_names import storable, to_mlflow_name
 from hokusai.tracking.naming import (
     EVALUATION_TAG,
     LABEL_TAG,
@@ -294,11 +294,11 @@ class MlflowStore:
         self, experiment_id: str, *, name: str, started_at: int, parent_id: str | None, tags: Mapping[str, str]
     ) -> str:
         """Make a run and return its id. Not to be repeated blindly: search with :meth:`find_run_ids` first."""
-        all_tags = {key: _storable(value) for key, value in tags.items()}
+        all_tags = {key: storable(value) for key, value in tags.items()}
         if parent_id:
             all_tags[MLFLOW_PARENT_RUN_ID] = parent_id
         with self._translated():
-            run = self._client.create_run(experiment_id, start_time=started_at, tags=all_tags, run_name=_storable(name))
+            run = self._client.create_run(experiment_id, start_time=started_at, tags=all_tags, run_name=storable(name))
         return self._require_id(run.info.run_id)
 
     def end_run(self, run_id: str, *, status: RunStatus, ended_at: int) -> None:
@@ -338,8 +338,8 @@ class MlflowStore:
                     metrics=[
                         Metric(to_mlflow_name(name), value, time, step) for name, value, time, step in some_points
                     ],
-                    params=[Param(to_mlflow_name(name), _storable(params[name])) for name in some_params],
-                    tags=[RunTag(to_mlflow_name(name), _storable(run_tags[name])) for name in some_tags],
+                    params=[Param(to_mlflow_name(name), storable(params[name])) for name in some_params],
+                    tags=[RunTag(to_mlflow_name(name), storable(run_tags[name])) for name in some_tags],
                     synchronous=True,
                 )
             del points[: len(some_points)]
@@ -355,7 +355,7 @@ class MlflowStore:
         inputs = [
             DatasetInput(
                 Dataset(
-                    name=_storable(dataset.name),
+                    name=storable(dataset.name),
                     digest=dataset.digest[:_DATASET_DIGEST_LENGTH],
                     source_type="local",
                     source=json.dumps({"uri": dataset.source}),
@@ -384,7 +384,7 @@ class MlflowStore:
 
     def log_artifact(self, run_id: str, file: Path, path: str) -> None:
         """Upload a file's bytes under ``path`` within the run's artifacts."""
-        target = Path(_storable(path))
+        target = Path(storable(path))
         with tempfile.TemporaryDirectory(prefix="hokusai-") as folder:
             # MLflow names an artifact after its file, and the staged file is named after its digest.
             named = Path(folder) / target.name
@@ -727,11 +727,6 @@ def _fitting(texts: Mapping[str, str]) -> list[str]:
             break
         names.append(name)
     return names
-
-
-def _storable(text: str) -> str:
-    """Return the text with lone surrogates, which the names of files may hold and no store takes, as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _stored_experiment(experiment: Experiment, parents: Sequence[MlflowRun]) -> StoredExperiment:

@@ -20,6 +20,7 @@ __all__ = [
     "LONGEST_TAG",
     "from_mlflow_name",
     "kept_value",
+    "storable",
     "to_mlflow_name",
 ]
 
@@ -52,6 +53,11 @@ def to_mlflow_name(name: str) -> str:
 def from_mlflow_name(name: str) -> str:
     """Return the name that :func:`to_mlflow_name` was given."""
     return _ESCAPE.sub(lambda match: _character(match[1], otherwise=match[0]), name)
+
+
+def storable(text: str) -> str:
+    """Return the text with lone surrogates, which the names of files may hold and no store takes, as escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def kept_value(value: float) -> float:

@@ -153,9 +153,9 @@ class MlflowReader(MlflowStore):
             found: list[MlflowRun] = []
             if ids and "'" not in name:
                 found = self._search(ids, f"tags.`{RUN_KEY_TAG}` = '{name}'", view=ViewType.ALL)
-            for run in found or (self._search(ids, "", limit=_RUNS_SEARCHED, view=ViewType.ALL) if ids else ()):
-                if run.info.run_id.startswith(name) or name in (run.info.run_name, run.data.tags.get(RUN_KEY_TAG)):
-                    found.append(run)
+            if ids and not found:
+                every = self._search(ids, "", limit=_RUNS_SEARCHED, view=ViewType.ALL)
+                found = [run for run in every if run.info.run_id.startswith(name) or run.info.run_name == name]
         active = [run for run in found if run.info.lifecycle_stage == "active"]
         return _found_run((active or found)[0]) if found else None
 

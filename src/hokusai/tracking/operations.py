@@ -77,9 +77,13 @@ class StartRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeRun:
-    """A run that another journal began goes on in this one, and ends anew with it."""
+    """A run that another journal began goes on in this one, and ends anew with it.
+
+    ``part`` tells what this journal adds to the run, such as its manifest, from what the others add.
+    """
 
     run: str
+    part: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 from hokusai.digests import canonical_json, sha256
 from hokusai.errors import InvalidFactError, TrackingError
 from hokusai.tracking import artifacts, metric_names, naming
-from hokusai.tracking.mlflow_names import LONGEST_NAME, LONGEST_PARAMETER, LONGEST_TAG, to_mlflow_name
+from hokusai.tracking.mlflow_names import LONGEST_NAME, LONGEST_PARAMETER, LONGEST_TAG, storable, to_mlflow_name
 from hokusai.tracking.operations import (
     EndRun,
     LogArtifact,
@@ -121,7 +121,8 @@ class Tracker:
         allowed_names: Names of parameters and tags that look like those of secrets and are not.
         tags: Tags of the parent run; default none.
         closing_tags: Called when the parent run ends, for tags that took time to find out.
-        suffix: Told apart from the keys of other processes that go on with the same run; default empty.
+        part: What this process adds to a run that another one began is told apart by it; default empty, for the
+            process that begins the run.
 
     Attributes:
         started: Key and name of every run so far, in the order of their start.
@@ -138,7 +139,7 @@ class Tracker:
         allowed_names: Iterable[str] = (),
         tags: Mapping[str, str] | None = None,
         closing_tags: Callable[[], Mapping[str, str]] | None = None,
-        suffix: str = "",
+        part: str = "",
     ) -> None:
         """Remember where to record; record nothing yet."""
         self.journal = journal
@@ -149,7 +150,7 @@ class Tracker:
         self._listener = listener
         self._tags = dict(tags or {})
         self._closing_tags = closing_tags
-        self._suffix = suffix
+        self._part = part
         self._mutex = threading.Lock()
         self.started: list[tuple[str, str]] = []
 
@@ -166,8 +167,8 @@ class Tracker:
     @contextmanager
     def resume(self, link: RunLink) -> Iterator[Run]:
         """Go on with a run that another process began, for the length of a ``with`` block."""
-        run = Run(self, key=link.key, name=link.name)
-        with self._recorded(run, ResumeRun(run=run.key)):
+        run = Run(self, key=link.key, name=link.name, part=self._part)
+        with self._recorded(run, ResumeRun(run=run.key, part=self._part)):
             yield run
 
     @contextmanager
@@ -175,7 +176,8 @@ class Tracker:
         """Open a child run for the length of a ``with`` block; :meth:`Run.child` is the usual way."""
         with self._mutex:
             earlier = sum(1 for _, started in self.started if started == name)
-            key = f"{self.evaluation}:{name}{self._suffix}{f'#{earlier + 1}' if earlier else ''}"
+            part, number = f"@{self._part}" if self._part else "", f"#{earlier + 1}" if earlier else ""
+            key = f"{self.evaluation}:{name}{part}{number}"
             self.started.append((key, name))
         run = Run(self, key=key, name=name)
         tags = self._own_tags(key) | {naming.STEP_TAG: name}
@@ -209,7 +211,9 @@ class Tracker:
         run.set_tags({naming.ERROR_TAG: type(error).__name__})
         if isinstance(error, Exception):
             trace = redact_text("".join(traceback.format_exception(error)))
-            run.log_artifact(artifacts.TRACEBACK_FILE, trace.encode("utf-8", "backslashreplace"))
+            run.log_artifact(
+                artifacts.of_part(artifacts.TRACEBACK_FILE, run.part), trace.encode("utf-8", "backslashreplace")
+            )
 
     def _end(self, run: Run, status: RunStatus, closing_tags: Callable[[], Mapping[str, str]] | None) -> None:
         measured = run.meter.finish()
@@ -248,12 +252,14 @@ class Run:
     Attributes:
         key: The run's key, unique over all journals.
         name: The name that MLflow shows.
+        part: Empty, or what tells this process's share of a resumed run from the others'.
         meter: What the run costs; count rows with its ``add_rows``.
     """
 
-    def __init__(self, tracker: Tracker, *, key: str, name: str) -> None:
+    def __init__(self, tracker: Tracker, *, key: str, name: str, part: str = "") -> None:
         """Made by a Tracker; not for direct use."""
         self.key = key
+        self.part = part
         self.name = name
         self.meter = StepMeter()
         self._tracker = tracker
@@ -261,6 +267,7 @@ class Run:
         self._mutex = threading.Lock()
         self._parameters: dict[str, JsonValue] = {}
         self._known_names: set[str] = set()
+        self._tables: dict[str, None] = {}
 
     @property
     def link(self) -> RunLink:
@@ -300,8 +307,8 @@ class Run:
             texts = {name: self._shortened(text, LONGEST_PARAMETER) for name, text in as_texts(values).items()}
             self._journal.append(LogParameters(run=self.key, parameters=texts))
             self._parameters = everything
-            self.log_artifact(artifacts.PARAMETERS_FILE, document)
-            self.set_tags({naming.PARAMETERS_DIGEST_TAG: sha256(document)})
+            self.log_artifact(artifacts.of_part(artifacts.PARAMETERS_FILE, self.part), document)
+            self.set_tags({artifacts.of_part(naming.PARAMETERS_DIGEST_TAG, self.part): sha256(document)})
 
     def log_metrics(self, metrics: Mapping[str, SupportsFloat], *, step: int = 0) -> None:
         """Record metric values; the same name at another ``step`` adds a point to its series.
@@ -401,7 +408,10 @@ class Run:
             raise InvalidFactError(self.key, f"artifact {path!r}", problem)
         self.log_artifact(path, content)
         if path.endswith(".json"):
-            self.set_tags({"mlflow.loggedArtifacts": json.dumps([{"path": path, "type": "table"}])})
+            with self._mutex:
+                self._tables[path] = None
+                shown = json.dumps([{"path": table, "type": "table"} for table in self._tables])
+            self.set_tags({"mlflow.loggedArtifacts": shown})
 
     def log_figure(self, path: str, figure: object) -> None:
         """Record a Matplotlib figure (``.png``, ``.svg``, ``.pdf``) or one that has ``to_html`` (``.html``).
@@ -440,9 +450,10 @@ class Run:
 
     def _shortened(self, text: str, longest: int) -> str:
         """Return a text that MLflow keeps whole: itself, or the digest of the artifact that holds it."""
-        if len(text) <= longest:
+        whole = storable(text)
+        if len(whole) <= longest:
             return text
-        content = text.encode("utf-8", "backslashreplace")
+        content = whole.encode()
         digest = sha256(content)
         self.log_artifact(f"{artifacts.LONG_VALUES}/{digest}.txt", content)
         return f"sha256:{digest}"

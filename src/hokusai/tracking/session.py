@@ -117,7 +117,7 @@ def open_session(
             allowed_names=settings.allowed_names,
             tags={**host_tags(), **settings.tags},
             closing_tags=code_version.tags,
-            suffix=f"@{token}" if link else "",
+            part=token,
         )
         session = Session(tracker, folder=folder)
         try:

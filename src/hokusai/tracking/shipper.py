@@ -58,6 +58,8 @@ __all__ = [
 ]
 
 SHIPPING_FILE = "shipping.json"
+# As many as fit into a few of MLflow's requests; more would only take memory.
+_POINTS_PER_BATCH = 5000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -160,7 +162,7 @@ class JournalShipper:
         self._batches: dict[str, _Batch] = {}
         self._contents: dict[str, _Contents] = {}
         self._header: OpenJournal | None = None
-        self._head_tag = naming.JOURNAL_HEAD_TAG
+        self._resumed, self._part = "", ""
         self._looked_for_runs = False
         state = read_shipping_state(folder)
         self.state = state if state and state.store == store.uri else ShippingState(store=store.uri)
@@ -180,6 +182,7 @@ class JournalShipper:
             while self._pending:
                 self._take(self._pending[0])
                 self._last = self._pending.popleft()
+                self._flush_when_full(self._last.operation)
             for run in list(self._batches):
                 self._flush(run)
         except BaseException:
@@ -203,9 +206,8 @@ class JournalShipper:
         match entry.operation:
             case OpenJournal() as header:
                 self._header = header
-            case ResumeRun():
-                # Several journals go on with one run, and each has an end of its own.
-                self._head_tag = f"{naming.JOURNAL_HEAD_TAG}.{entry.link[:8]}"
+            case ResumeRun(run=run, part=part):
+                self._resumed, self._part = run, part
             case LogArtifact(run=run, path=path, sha256=digest, size=size):
                 self._contents.setdefault(run, _Contents()).artifacts[path] = (digest, size)
             case LogModel(run=run) as model:
@@ -273,13 +275,15 @@ class JournalShipper:
     def _end_run(self, operation: EndRun, ended_at: int) -> None:
         run_id = self._run_id(operation.run)
         contents = self._contents.get(operation.run, _Contents())
+        # The children that a resumed journal begins are its own; the run that it goes on with is shared.
+        part = self._part if operation.run == self._resumed else ""
         tags = self._batch(operation.run).tags
         if contents.artifacts or contents.models:
             document = artifacts.manifest(operation.run, artifacts=contents.artifacts, models=contents.models)
-            self._store.log_bytes(run_id, document, artifacts.MANIFEST_FILE)
-            tags[naming.MANIFEST_DIGEST_TAG] = sha256(document)
+            self._store.log_bytes(run_id, document, artifacts.of_part(artifacts.MANIFEST_FILE, part))
+            tags[artifacts.of_part(naming.MANIFEST_DIGEST_TAG, part)] = sha256(document)
         if contents.infinite_metrics:
-            tags[naming.INFINITE_METRICS_TAG] = json.dumps(sorted(contents.infinite_metrics))
+            tags[artifacts.of_part(naming.INFINITE_METRICS_TAG, part)] = json.dumps(sorted(contents.infinite_metrics))
         self._flush(operation.run)
         self._store.end_run(run_id, status=operation.status, ended_at=operation.ended_at or ended_at)
 
@@ -287,7 +291,9 @@ class JournalShipper:
         """Leave the journal's last link with the store, so that no line of it, the last included, changes unseen."""
         parent = self._require_header().evaluation
         if parent in self.state.run_ids:
-            self._batch(parent).tags[self._head_tag] = f"{entry.sequence}:{entry.link}"
+            self._batch(parent).tags[artifacts.of_part(naming.JOURNAL_HEAD_TAG, self._part)] = (
+                f"{entry.sequence}:{entry.link}"
+            )
 
     def _log_model(self, operation: LogModel) -> None:
         key = f"{self._require_header().evaluation}:{operation.name}"
@@ -346,6 +352,13 @@ class JournalShipper:
             self._store.log_datasets(run_id, batch.datasets)
         # Only now: what could not be sent is sent again.
         del self._batches[run]
+
+    def _flush_when_full(self, operation: Operation) -> None:
+        """Keep memory bounded: one entry of a series may hold a thousand points."""
+        if isinstance(operation, LogMetrics | LogSeries):
+            batch = self._batches.get(operation.run)
+            if batch and len(batch.metrics) >= _POINTS_PER_BATCH:
+                self._flush(operation.run)
 
     def _experiment_id(self) -> str:
         if self.state.experiment_id is None:

@@ -62,6 +62,7 @@ class ShippingProcess:
         self._ready = False
         self._patience = _Patience(settings)
         self._complete: set[str] = set()
+        self._refused: set[str] = set()
         self._problems: dict[str, str] = {}
         self._has_given_up = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
@@ -85,13 +86,16 @@ class ShippingProcess:
 
     def follow(self, folder: Path) -> None:
         """Ship the journal in ``folder``, and what will be added to it."""
+        with self._changed:
+            self._refused.discard(str(folder))
         self._tell({"follow": str(folder)})
 
     def wait(self, folder: Path) -> tuple[ShippingState | None, str]:
         """Wait until a closed journal has been shipped whole.
 
-        Give up when waiting for a store that refuses or keeps silent has cost ``outage_seconds`` since the call, or
-        when a store that is there has made no progress for ``wait_seconds``.
+        Give up at once when the journal was refused for good; when waiting for a store that fails or keeps silent has
+        cost ``outage_seconds`` since the call; and when a store that is there has made no progress for
+        ``wait_seconds``.
 
         Returns:
             How far the journal has come, and why it has not come further: empty when it is complete.
@@ -101,7 +105,7 @@ class ShippingProcess:
         self._tell({"wake": True})
         with self._changed:
             self._patience.begin()
-            while key not in self._complete and self._process_is_alive():
+            while key not in self._complete | self._refused and self._process_is_alive():
                 left = self._patience.left() if self._ready else _START_SECONDS - self._patience.waited()
                 if left <= 0:
                     self._has_given_up = True
@@ -146,10 +150,12 @@ class ShippingProcess:
                 if "problem" in news:
                     self._problems[folder] = news["problem"]
                     self._patience.note_problem()
+                    if news.get("final"):
+                        self._refused.add(folder)
                 elif "pulse" in news:
                     self._patience.note_pulse()
                 else:
-                    self._patience.note_progress()
+                    self._patience.note_progress(after=news.get("took", 0.0))
                     self._problems.pop(folder, None)
                 if news.get("complete"):
                     self._complete.add(folder)
@@ -175,26 +181,27 @@ class _Patience:
     did while it worked; a store that is slow, and answers, has ``wait_seconds`` without progress.
     """
 
-    def __init__(self, settings: TrackingSettings) -> None:
+    def __init__(self, settings: TrackingSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._outage_seconds = settings.outage_seconds
         self._wait_seconds = settings.wait_seconds
-        self._began = self._progress = self._sign = time.monotonic()
+        self._clock = clock
+        self._began = self._progress = self._sign = clock()
         self._failing_since: float | None = None
         self._lost = 0.0
-        self._longest_gap = 0.0
+        self._longest_answer = 0.0
 
     def begin(self) -> None:
         """Start to count."""
-        self._began = self._progress = self._sign = time.monotonic()
+        self._began = self._progress = self._sign = self._clock()
         self._lost = 0.0
         if self._failing_since is not None:
             self._failing_since = self._began
 
-    def note_progress(self) -> None:
-        """The store has taken something."""
-        now = time.monotonic()
+    def note_progress(self, *, after: float = 0.0) -> None:
+        """The store has taken something, and had been silent over it for some seconds."""
+        now = self._clock()
         if self._failing_since is None:
-            self._longest_gap = max(self._longest_gap, now - self._sign)
+            self._longest_answer = max(self._longest_answer, after)
         else:
             self._lost += now - self._failing_since
             self._failing_since = None
@@ -202,29 +209,29 @@ class _Patience:
 
     def note_pulse(self) -> None:
         """The store answers, though it has not taken anything."""
-        self._sign = time.monotonic()
+        self._sign = self._clock()
 
     def note_problem(self) -> None:
         """The store has failed."""
         if self._failing_since is None:
             self._failing_since = self._sign
-        self._sign = time.monotonic()
+        self._sign = self._clock()
 
     def waited(self) -> float:
         """Return the seconds since the count began."""
-        return time.monotonic() - self._began
+        return self._clock() - self._began
 
     def silence(self) -> float:
         """Return the seconds since the last sign of life."""
-        return time.monotonic() - self._sign
+        return self._clock() - self._sign
 
     def left(self) -> float:
         """Return the seconds that may still pass without good news."""
-        now = time.monotonic()
+        now = self._clock()
         if self._failing_since is not None:
             return self._outage_seconds - self._lost - (now - self._failing_since)
         # As TCP does it: what is silent is late only by the measure of how long its answers usually take.
-        patience = max(self._outage_seconds - self._lost, 3 * self._longest_gap)
+        patience = max(self._outage_seconds - self._lost, 3 * self._longest_answer)
         return min(self._sign + patience, self._progress + self._wait_seconds) - now
 
 
@@ -272,11 +279,14 @@ class _Follower:
             except HokusaiError as error:
                 self.report(folder=folder, problem=str(error))
 
-    def report(self, **news: str | int | bool) -> None:
+    def report(self, **news: str | float | bool) -> None:
         """Tell the parent; a parent that has gone does not hear it."""
         with self._mutex:
             if self._busy_since is not None:
-                self._busy_since = time.monotonic()
+                # The parent cannot tell a slow answer from a time in which there was nothing to send.
+                now = time.monotonic()
+                news["took"] = now - self._busy_since
+                self._busy_since = now
             try:
                 self._news.write(json.dumps(news) + "\n")
                 self._news.flush()
@@ -309,7 +319,8 @@ class _Follower:
             lock.acquire()
         except (Timeout, OSError) as error:
             # The other journals that this process follows must not suffer from this one.
-            self.report(folder=folder, problem=f"{folder}: the journal cannot be taken for shipping ({error}).")
+            problem = f"{folder}: the journal cannot be taken for shipping ({error})."
+            self.report(folder=folder, problem=problem, final=True)
             return
         shipper = JournalShipper(Path(folder), store, on_progress=lambda: self._note_progress(folder))
         self._shippers[folder] = (shipper, lock)
@@ -327,11 +338,11 @@ class _Follower:
             ended = shipper.state.complete
         except TrackingServerError as error:
             self._is_outage = True
-            self.report(folder=folder, problem=str(error))
             ended = not error.is_outage
+            self.report(folder=folder, problem=str(error), final=ended)
         except JournalError as error:
-            self.report(folder=folder, problem=str(error))
             ended = True
+            self.report(folder=folder, problem=str(error), final=True)
         if ended:
             lock.release()
             del self._shippers[folder]
