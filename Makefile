@@ -15,10 +15,10 @@ LOCK := $(VENV)/lock
 COMPILE := $(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser lint bench docs lock schema clean
+.PHONY: help demo test browser lint bench docs lock schema reference clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 demo: $(RUNTIME) ## install what is pinned and evaluate three real contributions
 	@$(BIN)/hokusai demo
@@ -50,6 +50,9 @@ lock: $(LOCK)/bin/uv ## pin every dependency anew, with hashes; UPGRADE=1 takes 
 
 schema: $(RUNTIME) ## write the tables of a fresh store of the pinned MLflow, after its pin has moved
 	$(BIN)/python tools/dump_mlflow_schema.py
+
+reference: $(RUNTIME) ## write docs/reference.md anew, after a parameter, metric or tag has changed
+	$(BIN)/python tools/write_reference.py
 
 clean: ## remove .venv and caches; evaluations (.hokusai, mlflow.db, mlartifacts) stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

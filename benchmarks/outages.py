@@ -58,20 +58,22 @@ class _Scenario:
 
 def main() -> None:
     """Print the seconds of both kinds of work for every scenario."""
-    with tempfile.TemporaryDirectory(prefix="hokusai-bench-") as name, chdir(name):
-        with MlflowServerProcess(Path(name) / "server") as server, FaultyProxy(server.uri) as proxy:
-            scenarios = _scenarios(server, proxy)
-            settings = TrackingSettings(uri=proxy.uri)
-            demo: dict[str, list[float]] = {scenario.name: [] for scenario in scenarios if scenario.is_for_demo}
-            steps: dict[str, list[float]] = {scenario.name: [] for scenario in scenarios}
-            hokusai.run(penguins_config("dream", settings))
-            for _ in range(_RUNS):
-                for scenario in scenarios:
-                    if scenario.is_for_demo:
-                        work = lambda scenario: hokusai.run(penguins_config("dream", settings))  # noqa: ARG005, E731
-                        demo[scenario.name].append(_measure(scenario, work, proxy))
-                    work = lambda scenario: _own_steps(scenario, settings)  # noqa: E731
-                    steps[scenario.name].append(_measure(scenario, work, proxy))
+    with (
+        tempfile.TemporaryDirectory(prefix="hokusai-bench-") as name,
+        chdir(name),
+        MlflowServerProcess(Path(name) / "server") as server,
+        FaultyProxy(server.uri) as proxy,
+    ):
+        scenarios = _scenarios(server, proxy)
+        settings = TrackingSettings(uri=proxy.uri)
+        demo: dict[str, list[float]] = {scenario.name: [] for scenario in scenarios if scenario.is_for_demo}
+        steps: dict[str, list[float]] = {scenario.name: [] for scenario in scenarios}
+        _evaluate(scenarios[0], settings)
+        for _ in range(_RUNS):
+            for scenario in scenarios:
+                if scenario.is_for_demo:
+                    demo[scenario.name].append(_measure(scenario, _evaluate, proxy))
+                steps[scenario.name].append(_measure(scenario, _own_steps, proxy))
     _print_table("the demo's evaluation", demo)
     _print_table(f"{_STEPS} steps of {_STEP_SECONDS:g} s each", steps)
 
@@ -100,11 +102,11 @@ def _scenarios(server: MlflowServerProcess, proxy: FaultyProxy) -> list[_Scenari
     ]
 
 
-def _measure(scenario: _Scenario, work: Callable[[_Scenario], object], proxy: FaultyProxy) -> float:
+def _measure(scenario: _Scenario, work: Callable[[_Scenario, TrackingSettings], object], proxy: FaultyProxy) -> float:
     """Return the seconds that the work took, and ship what it left behind."""
     proxy.faults = tuple(replace(fault) for fault in scenario.faults)
     began = time.perf_counter()
-    work(scenario)
+    work(scenario, TrackingSettings(uri=proxy.uri))
     seconds = time.perf_counter() - began
     proxy.faults = ()
     scenario.heal()
@@ -113,6 +115,10 @@ def _measure(scenario: _Scenario, work: Callable[[_Scenario], object], proxy: Fa
         if (state is None or not state.complete) and not ship(folder, MlflowStore(proxy.uri)).complete:
             raise SystemExit(f"{folder.name} did not arrive after: {scenario.name}")
     return seconds
+
+
+def _evaluate(_scenario: _Scenario, settings: TrackingSettings) -> None:
+    hokusai.run(penguins_config("dream", settings))
 
 
 def _own_steps(scenario: _Scenario, settings: TrackingSettings) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 COMMAND = Path(sys.executable).with_name("hokusai")
-COMMANDS = ["demo", "init", "run", "config", "runs", "show", "ui", "sync", "doctor", "experiments", "journal"]
+COMMANDS = ["demo", "init", "run", "config", "runs", "show", "ui", "sync", "doctor", "experiments", "journal", "audit"]
 FILES = sorted(path.name for path in packaged_data().iterdir())
 
 

@@ -1,14 +1,16 @@
 """The documentation does what it says: its code runs, its outputs are real, its lists are complete, its links lead on.
 
 A block that follows a comment ``<!-- docs-test: … -->`` is treated as that says: ``not run (reason)``, ``output of
-COMMAND``, ``an evaluation.toml``, or ``file NAME`` of a project that ``tests/testing/test_plugin.py`` runs. Every other
-block of Python, console input, JSON or TOML is run or parsed.
+COMMAND``, ``an evaluation.toml``, ``saved as NAME`` for the console blocks of its page, or ``file NAME`` of a project
+that ``tests/testing/test_plugin.py`` runs. Every other block of Python, console input, JSON or TOML is run or parsed.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -25,16 +27,31 @@ import pytest
 
 from hokusai.config import PipelineConfig, load_config, setting_keys
 from hokusai.digests import file_sha256
+from hokusai.tracking import artifacts
 from hokusai.tracking.journal import JournalReader, staged_path
-from hokusai.tracking.operations import OPERATIONS, CloseJournal, LogArtifact, LogModel, OpenJournal
+from hokusai.tracking.metric_names import metric_name
+from hokusai.tracking.mlflow_config import TrackingSettings
+from hokusai.tracking.operations import (
+    OPERATIONS,
+    CloseJournal,
+    LogArtifact,
+    LogMetrics,
+    LogModel,
+    OpenJournal,
+    SetTags,
+    StartRun,
+)
+from hokusai.tracking.parameters import STEP_PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
 TEMPLATE = ROOT / "src" / "hokusai" / "testing" / "penguins" / "evaluation.toml"
 GOLDEN = ROOT / "tests" / "golden"
+TRACKING = ROOT / "src" / "hokusai" / "tracking"
 
 _FENCE = re.compile(
     r"(?:<!-- docs-test: (?P<mark>[^>]*) -->\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -113,6 +130,9 @@ def test_every_python_block_runs(project: Path) -> None:
 def test_the_console_commands_of_a_page_work_one_after_the_other(page: str, tmp_path: Path) -> None:
     lines = [line for item in blocks("console") if item.page == page for line in item.text.splitlines()]
     assert all(line.startswith("$ ") for line in lines), "an output that is shown must be compared: mark the block"
+    for item in blocks("python", mark="saved as "):
+        if item.page == page:
+            (tmp_path / item.mark.removeprefix("saved as ")).write_text(item.text, encoding="utf-8")
     call("sh", "-e", "-c", "\n".join(line.removeprefix("$ ") for line in lines), folder=tmp_path)
 
 
@@ -145,7 +165,14 @@ def test_the_evaluation_toml_of_the_readme_is_a_complete_configuration(project: 
 
 
 def test_every_block_is_marked_in_a_way_that_is_known() -> None:
-    known = ("not run (", "file ", "output of hokusai demo", "output of hokusai run --json", "an evaluation.toml")
+    known = (
+        "not run (",
+        "file ",
+        "saved as ",
+        "output of hokusai demo",
+        "output of hokusai run --json",
+        "an evaluation.toml",
+    )
     marks = [match for page in PAGES for match in re.findall(r"<!-- docs-test: (.*?) -->", page.read_text("utf-8"))]
     assert marks
     assert [mark for mark in marks if not mark.startswith(known)] == []
@@ -313,7 +340,10 @@ def test_the_kept_journal_of_version_1_stays_readable() -> None:
     folder = GOLDEN / "journal-1"
     reader = JournalReader(folder)
     operations = [entry.operation for entry in reader.read_new()]
-    assert {type(operation) for operation in operations} == set(OPERATIONS.values())
+    later = {
+        type(entry.operation) for name in ("series", "resumed") for entry in JournalReader(GOLDEN / f"journal-1-{name}")
+    }
+    assert {type(operation) for operation in operations} | later == set(OPERATIONS.values())
     assert isinstance(operations[0], OpenJournal)
     assert operations[0].format == "hokusai-journal/1"
     assert isinstance(operations[-1], CloseJournal)
@@ -342,8 +372,237 @@ def test_the_kept_journal_of_version_1_can_still_be_shipped(tmp_path: Path) -> N
     assert "not enough evidence" in shown
 
 
+def test_the_kept_journals_of_a_run_that_two_processes_made_can_still_be_shipped(tmp_path: Path) -> None:
+    for name in ("series", "resumed"):
+        shutil.copytree(GOLDEN / f"journal-1-{name}", tmp_path / name)
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    said = call("hokusai", "sync", "series", "resumed", "--tracking-uri", store, folder=tmp_path)
+    assert "(8 entries, 1 runs)" in said.replace("1 run)", "1 runs)")
+    (parent,) = re.findall(
+        r"^ (\w{8}) ", call("hokusai", "runs", "--tracking-uri", store, folder=tmp_path), re.MULTILINE
+    )
+    shown = call("hokusai", "show", parent, "--tracking-uri", store, folder=tmp_path)
+    assert all(word in shown for word in ("loss", "fit", "manifest.c04dc5a8.json", "hokusai.journal_head.c04dc5a8"))
+
+
+def test_the_kept_manifest_of_version_1_is_what_is_written_today_and_what_its_page_shows() -> None:
+    kept = (GOLDEN / "manifest-1.json").read_bytes()
+    value = json.loads(kept)
+    assert value["format"] == artifacts.MANIFEST_FORMAT == "hokusai-manifest/1"
+    files = {item["path"]: (item["sha256"], item["size"]) for item in reversed(value["artifacts"])}
+    models = [(item["name"], item["file"], item["sha256"], item["size"]) for item in value["models"]]
+    assert artifacts.manifest(value["run_key"], artifacts=files, models=models) == kept
+    page = (ROOT / "docs" / "formats" / "manifest.md").read_text(encoding="utf-8")
+    (shown,) = (item for item in blocks("json") if item.page == "docs/formats/manifest.md")
+    assert shown.text.encode() == kept + b"\n"
+    assert [path for path in ("models", "artifacts", *_paths(value)) if f"| `{path}` |" not in page] == []
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    """Return the tool that writes the reference."""
+    spec = importlib.util.spec_from_file_location("write_reference", ROOT / "tools" / "write_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_generated_reference_is_up_to_date(reference: ModuleType) -> None:
+    for path, written in (
+        (reference.REFERENCE, reference.reference()),
+        (reference.SCHEMA, reference.parameters_schema()),
+    ):
+        assert path.read_text(encoding="utf-8") == written, f"{path.name} is out of date: run `make reference`"
+
+
+def test_everything_that_a_real_evaluation_records_is_in_the_reference(project: Path) -> None:
+    call("hokusai", "run", folder=project)
+    newest = max((project / ".hokusai").glob("*/journal.jsonl"), key=lambda path: path.stat().st_mtime).parent
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"`([^`]+)`", page))
+    steps: dict[str, str] = {}
+    checked = set()
+    for entry in JournalReader(newest):
+        match entry.operation:
+            case StartRun(run=run, name=name, parent=parent, tags=tags):
+                steps[run] = name if parent else "evaluation"
+                assert [tag for tag in tags if tag not in listed] == []
+            case LogMetrics(metrics=metrics):
+                for name in metrics:
+                    known = metric_name(name)
+                    assert known is not None, name
+                    assert known.name in listed
+            case SetTags(tags=tags):
+                assert [tag for tag in tags if tag not in listed and not tag.startswith("hokusai.dataset.")] == []
+            case LogArtifact(run=run, path=path, sha256=digest):
+                assert path in listed
+                if path == artifacts.PARAMETERS_FILE:
+                    _require_schema(steps[run], json.loads(staged_path(newest, digest).read_bytes()))
+                    checked.add(steps[run])
+    assert checked == set(STEP_PARAMETERS)
+
+
+def _require_schema(step: str, parameters: dict[str, Any]) -> None:
+    """Check a run's parameters against the JSON Schema that is published."""
+    published = json.loads((ROOT / "docs" / "formats" / "parameters-1.schema.json").read_text(encoding="utf-8"))
+    schema = published["$defs"][step]
+    assert set(schema["required"]) <= set(parameters) <= set(schema["properties"])
+    for name, value in parameters.items():
+        assert _fits(value, schema["properties"][name]), (step, name, value)
+
+
+def _fits(value: Any, schema: dict[str, Any]) -> bool:
+    """Say whether a value fits a schema of the few kinds that ours are made of."""
+    if "anyOf" in schema:
+        return any(_fits(value, choice) for choice in schema["anyOf"])
+    if schema["type"] == "array":
+        return isinstance(value, list) and all(_fits(item, schema["items"]) for item in value)
+    kinds: dict[str, tuple[type, ...]] = {
+        "string": (str,),
+        "number": (int, float),
+        "integer": (int,),
+        "boolean": (bool,),
+        "object": (dict,),
+        "null": (type(None),),
+    }
+    return isinstance(value, kinds[schema["type"]]) and (schema["type"] == "boolean" or not isinstance(value, bool))
+
+
+def test_the_settings_table_has_every_setting_of_tracking_at_its_default() -> None:
+    page = (ROOT / "docs" / "mlflow-setup.md").read_text(encoding="utf-8")
+    table = page.partition("| setting | default | meaning |")[2]
+    shown = {
+        match[1]: tomllib.loads(f"value = {match[2]}")["value"]
+        for match in re.finditer(r"^\| `(\w+)` \| `([^`]*)` \|", table, re.MULTILINE)
+    }
+    names = [key.removeprefix("tracking.") for key in setting_keys() if key.startswith("tracking.")]
+    assert list(shown) == [item.name for item in dataclasses.fields(TrackingSettings)]
+    assert set(names) <= set(shown)
+    assert shown == {name: _default(f"tracking.{name}") for name in shown}
+
+
 def test_the_kept_report_of_version_1_has_no_field_that_is_not_described_any_more() -> None:
     kept = json.loads((GOLDEN / "delta-1.json").read_bytes())
     assert kept["format"] == "hokusai-delta/1"
     page = (ROOT / "docs" / "formats" / "delta.md").read_text(encoding="utf-8")
     assert [path for path in _paths(kept) if f"| `{path}` |" not in page] == []
+
+
+# Where a call that raises, or reports, has its message: position in its arguments.
+_MESSAGE_ARGUMENT = {
+    "ConfigurationError": 0,
+    "InvalidFactError": 2,
+    "JournalError": 0,
+    "TrackingError": 0,
+    "TrackingServerError": 1,
+    "TypeError": 0,
+    "_damaged": 1,
+    "add_note": 0,
+    "warning": 0,
+}
+_MESSAGE_ROW = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
+_SHORTEST_ENTRY = 12
+
+
+def test_every_message_that_tracking_raises_is_in_the_troubleshooting_and_no_other() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    tables = [part for part in page.strip().split("\n\n") if part.startswith("| message |")]
+    entries = [entry for table in tables for entry in _MESSAGE_ROW.findall(table)]
+    assert sum(table.count("\n") - 1 for table in tables) == len(entries), "each row begins with one message in code"
+    messages = _tracking_messages()
+    assert len(messages) > 60
+    missing = [
+        f"{place}: docs/troubleshooting.md has no entry for {message!r}; add a row with a part of it, 'as it stands'"
+        for message, place in messages.items()
+        if not any(_is_about(entry, message) for entry in entries)
+    ]
+    assert missing == []
+    stale = [entry for entry in entries if not any(_is_about(entry, message) for message in messages)]
+    assert stale == []
+
+
+def _is_about(entry: str, message: str) -> bool:
+    return entry == message or (len(entry) >= _SHORTEST_ENTRY and entry in message)
+
+
+def _tracking_messages() -> dict[str, str]:
+    """Return every message of tracking and where it is made, with ``…`` for what varies.
+
+    A message that passes on another one's text (``str(error)``, ``error.problem``) is none of its own.
+    """
+    paths = (*sorted(TRACKING.glob("*.py")), ROOT / "src" / "hokusai" / "own_pipeline.py")
+    trees = {path.name: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    errors = ast.parse((ROOT / "src" / "hokusai" / "errors.py").read_text(encoding="utf-8"))
+    functions = {
+        node.name: node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
+    }
+    messages: dict[str, str] = {}
+    for name, tree in trees.items():
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            for node in ast.walk(function):
+                for expression in _message_expressions(node, function):
+                    place = f"{name}, line {expression.lineno}"
+                    texts = _texts(expression, function, functions)
+                    assert texts is not None, f"{place}: this test cannot tell what {ast.unparse(expression)} says"
+                    messages |= dict.fromkeys(texts, place)
+    for node in ast.walk(errors):
+        if isinstance(node, ast.ClassDef) and node.name in ("RunNotFoundError", "TrackingServerError"):
+            parts = [_template(part) for part in ast.walk(node) if isinstance(part, ast.JoinedStr)]
+            messages |= dict.fromkeys(parts, f"errors.py, {node.name}")
+    return messages
+
+
+def _message_expressions(node: ast.AST, function: ast.FunctionDef) -> Iterator[ast.expr]:
+    match node:
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=arguments, keywords=keywords):
+            position = _MESSAGE_ARGUMENT.get(name, len(arguments))
+            yield from arguments[position : position + 1]
+            if name == "report":
+                yield from (keyword.value for keyword in keywords if keyword.arg == "problem")
+        case ast.Return(value=ast.expr() as value) if function.name == "_silence":
+            yield value
+
+
+def _texts(  # noqa: PLR0911  (one line per kind)
+    expression: ast.expr, function: ast.FunctionDef, functions: dict[str, ast.FunctionDef]
+) -> tuple[str, ...] | None:
+    """Return what an expression in a function may say, or None when that cannot be told from the source."""
+    match expression:
+        case ast.Constant(value=str(text)):
+            return (re.sub("%s", "…", text),)
+        case ast.JoinedStr():
+            return (_template(expression),)
+        case ast.Attribute() | ast.Call(func=ast.Name(id="str")):
+            return ()
+        case ast.IfExp(body=body, orelse=otherwise):
+            return _joined([_texts(body, function, functions), _texts(otherwise, function, functions)])
+        case ast.Name(id=name):
+            return _joined([_texts(value, function, functions) for value in _assigned(name, function)])
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in functions:
+            returned = [
+                node.value
+                for node in ast.walk(functions[name])
+                if isinstance(node, ast.Return) and node.value and ast.unparse(node.value) != "''"
+            ]
+            return _joined([_texts(value, functions[name], functions) for value in returned])
+    return None
+
+
+def _assigned(name: str, function: ast.FunctionDef) -> Iterator[ast.expr]:
+    for node in ast.walk(function):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
+                yield value
+            case ast.NamedExpr(target=ast.Name(id=target), value=value) if target == name:
+                yield value
+
+
+def _joined(parts: list[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    known = [part for part in parts if part is not None]
+    return tuple(text for part in known for text in part) if known and len(known) == len(parts) else None
+
+
+def _template(text: ast.JoinedStr) -> str:
+    return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in text.values)

@@ -32,8 +32,8 @@ from hokusai.pipeline import evaluate_contribution
 from hokusai.records import EvaluationIdentity
 from hokusai.testing.sample_data import penguins_folder as packaged_data
 from hokusai.tracking.journal import JournalReader, MemoryJournal
-from hokusai.tracking.naming import STEPS
-from hokusai.tracking.operations import CloseJournal, EndRun, LogMetrics, LogParameters, OpenJournal
+from hokusai.tracking.naming import CODE_COMMIT_TAG, STEPS
+from hokusai.tracking.operations import CloseJournal, EndRun, LogMetrics, LogParameters, OpenJournal, SetTags
 from hokusai.tracking.run import Tracker
 from hokusai.tracking.shipping_process import ShippingProcess
 
@@ -173,7 +173,13 @@ def test_a_rehearsal_reports_and_records_the_same_as_a_tracked_evaluation(tracke
     assert [run.name for run in tracking.runs][1:] == list(STEPS)
     assert tracking.journal is not None
     entries = [entry.operation for entry in JournalReader(tracking.journal)]
-    recorded = [each for each in entries if not isinstance(each, (OpenJournal, CloseJournal))]
+    recorded = [
+        each
+        for each in entries
+        if not isinstance(each, (OpenJournal, CloseJournal))
+        # Only a tracked evaluation says from which checkout it was started.
+        and not (isinstance(each, SetTags) and CODE_COMMIT_TAG in each.tags)
+    ]
     assert [type(each) for each in recorded] == [type(each) for each in journal.operations]
     parameters = [each.parameters for each in recorded if isinstance(each, LogParameters)]
     assert parameters == [each.parameters for each in journal.operations if isinstance(each, LogParameters)]

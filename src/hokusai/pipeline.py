@@ -107,9 +107,8 @@ def run(
             registered_model=settings.registered_model.format(project=config.project),
             delta_file=config.delta.output or session.folder / "delta.json",
         )
-        report = evaluate_contribution(
-            config, identity=identity, tracker=session.tracker, registry=ModelRegistry(resolve_store(settings))
-        )
+        registry = ModelRegistry(resolve_store(settings), registry_uri=settings.registry_uri)
+        report = evaluate_contribution(config, identity=identity, tracker=session.tracker, registry=registry)
     summary = session.summary
     if summary is not None and not summary.shipped and settings.on_outage == "fail":
         problem = f"{summary.problem} The report is in {identity.delta_file}."

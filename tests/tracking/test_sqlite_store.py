@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
 import sqlite3
 import subprocess
@@ -12,16 +13,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mlflow import MlflowClient
+from mlflow.entities import Metric
 
 from hokusai.errors import TrackingError
 from hokusai.tracking.mlflow_client import MetricPoint, MlflowStore
-from hokusai.tracking.sqlite_store import create_sqlite_store
+from hokusai.tracking.sqlite_store import create_sqlite_store, insert_metric_points
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 WRITERS = 8
+
+
+@pytest.fixture(scope="module")
+def two_stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MlflowClient]:
+    """One file, written by us and by MLflow."""
+    path = tmp_path_factory.mktemp("points") / "mlflow.db"
+    assert create_sqlite_store(path)
+    return path, MlflowClient(f"sqlite:///{path}")
 
 
 @pytest.fixture
@@ -153,3 +165,59 @@ def test_a_store_made_from_the_text_takes_what_mlflow_writes(store_uri: str) -> 
     assert client.get_run(run).data.metrics == {"m": 0.1}
     assert client.get_experiment(experiment).tags["kind"] == "test"
     assert client.get_experiment("0").name == "Default"
+
+
+NUMBERS = st.sampled_from([0.0, -0.0, 1.5, -1.5, math.nan, math.inf, -math.inf, 5e-324, 1.7976931348623157e308])
+POINTS = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "é c"]), NUMBERS, st.integers(0, 3), st.integers(-2, 2)),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(batches=st.lists(POINTS, min_size=1, max_size=3))
+def test_points_stand_in_the_tables_as_mlflow_itself_puts_them(
+    two_stores: tuple[Path, MlflowClient], batches: list[list[tuple[str, float, int, int]]]
+) -> None:
+    path, client = two_stores
+    ours, theirs = (client.create_run("0").info.run_id for _ in range(2))
+    for batch in batches:
+        assert insert_metric_points(path, ours, batch)
+        client.log_batch(theirs, metrics=[Metric(*point) for point in batch])
+        # As after a lost answer.
+        assert insert_metric_points(path, ours, batch)
+    with closing(sqlite3.connect(path)) as connection:
+        for table in ("metrics", "latest_metrics"):
+            columns = "key, value, timestamp, step, is_nan, typeof(value), typeof(is_nan)"
+            rows = [
+                sorted(connection.execute(f"SELECT {columns} FROM {table} WHERE run_uuid = ?", (run,)).fetchall())  # noqa: S608
+                for run in (ours, theirs)
+            ]
+            assert rows[0] == rows[1]
+            assert rows[0]
+
+
+def test_points_of_a_run_that_is_not_there_or_was_deleted_are_left_to_mlflow(
+    two_stores: tuple[Path, MlflowClient],
+) -> None:
+    path, client = two_stores
+    run = client.create_run("0").info.run_id
+    client.delete_run(run)
+    for run_id in (run, "nothing"):
+        assert not insert_metric_points(path, run_id, [("m", 1.0, 1, 0)])
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM metrics WHERE run_uuid = ?", (run,)).fetchone() == (0,)
+
+
+def test_points_for_tables_of_another_revision_are_left_to_mlflow(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    assert create_sqlite_store(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO runs (run_uuid, experiment_id, lifecycle_stage) VALUES ('r', 0, 'active')")
+    assert insert_metric_points(path, "r", [("m", 1.0, 1, 0)])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+    assert not insert_metric_points(path, "r", [("m", 2.0, 1, 0)])
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT value FROM metrics").fetchall() == [(1.0,)]

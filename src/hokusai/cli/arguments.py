@@ -75,6 +75,7 @@ def _add_reading_commands(commands: argparse._SubParsersAction[argparse.Argument
     _add_store(ui)
 
     sync = _command(commands, "store", "sync", "ship what an outage or a dead process left in the journals")
+    sync.add_argument("--all", action="store_true", help="send again what was shipped as well; nothing is there twice")
     sync.add_argument("journals", nargs="*", metavar="JOURNAL", help="journal folders (default: all)")
     _add_store(sync)
 

@@ -19,6 +19,7 @@ from hokusai.cli.arguments import DEFAULT_FILE
 from hokusai.config import load_tracking
 from hokusai.errors import HokusaiError, TrackingError
 from hokusai.tracking.mlflow_config import shipper_environment, sqlite_path
+from hokusai.tracking.mlflow_names import from_mlflow_name
 
 if TYPE_CHECKING:
     import argparse
@@ -116,7 +117,8 @@ def sync(arguments: argparse.Namespace) -> int:
     stores: dict[str, MlflowStore] = {}
     for folder in folders:
         state = read_shipping_state(folder)
-        if state is not None and state.complete and not (arguments.tracking_uri or arguments.journals):
+        is_asked_for = arguments.all or arguments.tracking_uri or arguments.journals
+        if state is not None and state.complete and not is_asked_for:
             continue
         if is_being_written(folder):
             print(f"{folder.name}: still running, left alone")
@@ -140,7 +142,7 @@ def _sync_one(folder: Path, settings: TrackingSettings, uri: str | None, stores:
         # The journal keeps no credentials; the configuration of the same store has them.
         destination = settings.uri
     if destination not in stores:
-        stores[destination] = MlflowStore(destination)
+        stores[destination] = MlflowStore(destination, registry_uri=settings.registry_uri)
     state = ship(folder, stores[destination])
     return f"shipped to {stores[destination].uri} ({state.confirmed} entries, {len(state.run_ids)} runs)"
 
@@ -162,15 +164,15 @@ def _open_store(arguments: argparse.Namespace) -> MlflowStore:
         os.environ.setdefault(name, value)
     from hokusai.tracking.mlflow_client import MlflowStore
 
-    return MlflowStore(settings.uri)
+    return MlflowStore(settings.uri, registry_uri=settings.registry_uri)
 
 
 def _print_run(run: StoredRun, store: MlflowStore) -> None:
     seconds = "" if run.end_time is None else f", {(run.end_time - run.start_time) / 1000:.3f} s"
     print(f"{run.name}  {run.run_id}  {run.status}  {_local_time(run.start_time)}{seconds}")
     sections = (
-        ("parameter", sorted(run.parameters.items())),
-        ("metric", [(name, repr(value)) for name, value in sorted(run.metrics.items())]),
+        ("parameter", [(from_mlflow_name(name), value) for name, value in sorted(run.parameters.items())]),
+        ("metric", [(from_mlflow_name(name), repr(value)) for name, value in sorted(run.metrics.items())]),
         ("dataset", [(f"{context}: {name}", digest) for context, name, digest in run.datasets]),
         ("tag", [(name, value) for name, value in sorted(run.tags.items()) if name.startswith("hokusai.")]),
         ("artifact", [(path, "") for path in store.list_artifacts(run)]),

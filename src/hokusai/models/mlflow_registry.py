@@ -21,11 +21,13 @@ class ModelRegistry:
 
     Args:
         uri: Tracking URI. MLflow is imported, and the store opened, by the first call that needs it.
+        registry_uri: URI of the model registry; default the tracking URI.
     """
 
-    def __init__(self, uri: str) -> None:
-        """Remember the address."""
+    def __init__(self, uri: str, *, registry_uri: str = "") -> None:
+        """Remember the addresses."""
         self.uri = uri
+        self._registry_uri = registry_uri or uri
 
     def download(self, address: str, folder: Path) -> Path:
         """Fetch the model at ``models:/name@alias``, ``models:/name/version`` or ``runs:/…/path`` into a folder.
@@ -49,7 +51,7 @@ class ModelRegistry:
 
         try:
             # MLflow itself would look some kinds of address up in the store of the whole process instead of this one.
-            place = _locate(address, MlflowClient(tracking_uri=self.uri, registry_uri=self.uri))
+            place = _locate(address, MlflowClient(tracking_uri=self.uri, registry_uri=self._registry_uri))
             return Path(download_artifacts(artifact_uri=place, dst_path=str(folder), tracking_uri=self.uri))
         except (MlflowException, requests.RequestException, SQLAlchemyError, OSError) as error:
             problem = str(error).strip().splitlines()[0][:300]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 __all__ = [
+    "ENTRIES_PER_READ",
     "JOURNAL_FILE",
     "JOURNAL_FORMAT",
     "Entry",
@@ -50,8 +51,9 @@ JOURNAL_FORMAT = "hokusai-journal/1"
 JOURNAL_FILE = "journal.jsonl"
 FIRST_LINK = "0" * 64
 _SYNC_SECONDS = 1.0
+_LONGEST_END = 1000
 _CHUNK_BYTES = 1 << 20
-_ENTRIES_PER_READ = 5000
+ENTRIES_PER_READ = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ class FileJournal:
     def __init__(self, folder: Path) -> None:
         """Take the writer's lock and continue after the last whole line."""
         self.folder = folder
+        self._owner = os.getpid()
         self._mutex = threading.Lock()
         self._sync_mutex = threading.Lock()
         self._unsynced_files: list[Path] = []
@@ -185,6 +188,8 @@ class FileJournal:
     def append(self, operation: Operation) -> None:
         """Write one operation as one line; see the module's invariants for what has been promised on return."""
         body = encode(operation)
+        if os.getpid() != self._owner:
+            raise self._elsewhere()
         with self._mutex:
             if self._closed:
                 msg = f"{self.folder}: the journal is closed, nothing more can be recorded in it."
@@ -206,6 +211,8 @@ class FileJournal:
 
     def stage(self, content: bytes | Path) -> StagedFile:
         """Keep bytes under ``artifacts/`` by their SHA-256; the file appears whole or not at all."""
+        if os.getpid() != self._owner:
+            raise self._elsewhere()
         partial = self.folder / "artifacts" / f"{os.getpid()}.{threading.get_ident()}.partial"
         digest, size = hashlib.sha256(), 0
         try:
@@ -230,6 +237,8 @@ class FileJournal:
 
     def sync(self) -> None:
         """Flush to the disk."""
+        if os.getpid() != self._owner:
+            return
         # A mutex of its own: steps go on recording while the disk works.
         with self._sync_mutex:
             if self._failure:
@@ -260,7 +269,8 @@ class FileJournal:
 
         A second call does nothing.
         """
-        if self._closed:
+        if self._closed or os.getpid() != self._owner:
+            # A forked process leaves the journal, and the lock that it shares, to the one that opened it.
             return
         try:
             self.end_open_runs()
@@ -280,7 +290,7 @@ class FileJournal:
 
     def abandon(self) -> None:
         """Let go without recording an end, as a dying process would; what was recorded stays."""
-        if self._closed:
+        if self._closed or os.getpid() != self._owner:
             return
         try:
             self.sync()
@@ -291,6 +301,12 @@ class FileJournal:
             self._stop.set()
             self._syncer.join()
             self._lock.release()
+
+    def _elsewhere(self) -> JournalError:
+        return JournalError(
+            f"{self.folder}: a forked process cannot write the journal of the process that made it. Hand `run.link` to "
+            "it, and go on there with `hokusai.resume`."
+        )
 
     def _write(self, line: bytes) -> None:
         try:
@@ -359,7 +375,7 @@ class JournalReader:
         try:
             with path.open("rb") as file:
                 file.seek(self.offset)
-                while len(entries) < _ENTRIES_PER_READ and (line := file.readline()).endswith(b"\n"):
+                while len(entries) < ENTRIES_PER_READ and (line := file.readline()).endswith(b"\n"):
                     entries.append(self._check(line[:-1]))
                     self.offset += len(line)
         except FileNotFoundError:
@@ -438,16 +454,25 @@ def recover(folder: Path) -> tuple[str, ...]:
     Raises:
         JournalError: The journal is damaged, or its writer is alive.
     """
-    last: Entry | None = None
-    for last in JournalReader(folder):  # noqa: B007  (the last one is wanted)
-        pass
-    if last is not None and isinstance(last.operation, CloseJournal):
+    if _is_closed(folder):
         return ()
     journal = FileJournal(folder)
     try:
         return journal.end_open_runs()
     finally:
         journal.close()
+
+
+def _is_closed(folder: Path) -> bool:
+    """Say whether a journal ends as a closed one does; whoever ships it checks every line of it."""
+    try:
+        with (folder / JOURNAL_FILE).open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _LONGEST_END))
+            *_, last, rest = (b"\n" + file.read()).split(b"\n")
+    except OSError:
+        return False
+    return not rest and b'"operation":"close_journal"' in last
 
 
 def _acquire_lock(folder: Path) -> FileLock:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from array import array
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -27,6 +26,7 @@ from hokusai.digests import file_sha256
 from hokusai.errors import TrackingServerError
 from hokusai.tracking.mlflow_client import MetricPoint, MlflowStore
 from hokusai.tracking.naming import EVALUATION_TAG, RUN_KEY_TAG
+from hokusai.tracking.recorded_facts import MetricPoints
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -36,29 +36,11 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
-__all__ = ["FoundDataset", "FoundModel", "FoundRun", "FoundVersion", "MetricPoints", "MlflowReader"]
+__all__ = ["FoundDataset", "FoundModel", "FoundRun", "FoundVersion", "MlflowReader"]
 
 _POINTS_PER_REQUEST = 25_000
 _RUNS_SEARCHED = 10_000
 _MISSING_CODES = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
-
-
-@dataclass(slots=True)
-class MetricPoints:
-    """The points of one metric, 24 bytes each; the three columns have one length."""
-
-    values: array[float] = field(default_factory=lambda: array("d"))
-    times: array[int] = field(default_factory=lambda: array("q"))
-    steps: array[int] = field(default_factory=lambda: array("q"))
-
-    def add(self, value: float, *, time: int, step: int) -> None:
-        """Append one point; ``time`` in milliseconds since 1970."""
-        self.values.append(value)
-        self.times.append(time)
-        self.steps.append(step)
-
-    def __len__(self) -> int:
-        return len(self.values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +111,19 @@ class FoundModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundVersion:
-    """A version of a registered model."""
+    """A version of a registered model.
+
+    Attributes:
+        source: The address that it was made from, such as ``models:/m-…``.
+        location: Where whoever loads it takes the files from; MLflow keeps that apart from the source.
+        model_id: Id of the logged model; empty with MLflow's own registry, whose tables have no place for it. There
+            the source names the model.
+    """
 
     name: str
     version: str
     source: str
+    location: str
     run_id: str
     model_id: str
     status: str
@@ -245,7 +235,9 @@ class MlflowReader(MlflowStore):
                 token = None
                 while True:
                     page = self._client.search_model_versions(condition, page_token=token)
-                    found |= {(item.name, str(item.version)): _found_version(item) for item in page}
+                    for item in page:
+                        location = self._client.get_model_version_download_uri(item.name, item.version)
+                        found[item.name, str(item.version)] = _found_version(item, location)
                     token = page.token
                     if not token:
                         break
@@ -349,11 +341,12 @@ def _found_model(model: LoggedModel) -> FoundModel:
     )
 
 
-def _found_version(version: ModelVersion) -> FoundVersion:
+def _found_version(version: ModelVersion, location: str) -> FoundVersion:
     return FoundVersion(
         name=version.name,
         version=str(version.version),
         source=version.source or "",
+        location=location or "",
         run_id=version.run_id or "",
         model_id=version.model_id or "",
         status=version.status,

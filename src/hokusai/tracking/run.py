@@ -269,6 +269,11 @@ class Run:
         self._known_names: set[str] = set()
         self._tables: dict[str, None] = {}
 
+    def __reduce__(self) -> str:
+        """Refuse to be sent to another process: two would write one journal."""
+        problem = "a run cannot be sent to another process; send run.link, and go on there with hokusai.resume."
+        raise InvalidFactError(self.key, "run", problem)
+
     @property
     def link(self) -> RunLink:
         """What another process needs to go on with this run."""

@@ -16,13 +16,14 @@ import json
 import math
 import os
 from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from hokusai.digests import sha256
 from hokusai.errors import JournalError, TrackingServerError
 from hokusai.tracking import artifacts, naming
-from hokusai.tracking.journal import Entry, JournalReader, is_being_written, recover, staged_path
+from hokusai.tracking.journal import ENTRIES_PER_READ, Entry, JournalReader, is_being_written, recover, staged_path
 from hokusai.tracking.operations import (
     CloseJournal,
     EndRun,
@@ -158,6 +159,8 @@ class JournalShipper:
         self._on_progress = on_progress
         self._reader = JournalReader(folder)
         self._pending: deque[Entry] = deque()
+        self._executor: ThreadPoolExecutor | None = None
+        self._ahead: Future[list[Entry]] | None = None
         self._last = Entry(0, 0, CloseJournal())
         self._batches: dict[str, _Batch] = {}
         self._contents: dict[str, _Contents] = {}
@@ -175,7 +178,7 @@ class JournalShipper:
             TrackingServerError: The store did not take it; call again to go on with what it did not take.
         """
         if not self._pending:
-            self._pending.extend(self._reader.read_new())
+            self._pending.extend(self._read_ahead())
         if not self._pending and self._last.sequence <= self.state.confirmed:
             return False
         try:
@@ -193,6 +196,19 @@ class JournalShipper:
         self.state.complete = self.state.complete or isinstance(self._last.operation, CloseJournal)
         _write_shipping_state(self.folder, self.state)
         return True
+
+    def _read_ahead(self) -> list[Entry]:
+        """Return the next entries of the journal; read those after them while the store works on these."""
+        entries = self._ahead.result() if self._ahead else self._reader.read_new()
+        self._ahead = None
+        if len(entries) == ENTRIES_PER_READ:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hokusai-journal-reader")
+            self._ahead = self._executor.submit(self._reader.read_new)
+        elif self._executor is not None:
+            self._executor.shutdown()
+            self._executor = None
+        return entries
 
     def _take(self, entry: Entry) -> None:
         self._observe(entry)

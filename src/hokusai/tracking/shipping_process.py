@@ -45,6 +45,7 @@ _PULSE_SECONDS = 0.4
 _POLL_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
 _DEATH_SECONDS = 10.0
+_ADVICE = "What was recorded is safe in the journal. Run `hokusai sync` later."
 
 
 class ShippingProcess:
@@ -57,7 +58,7 @@ class ShippingProcess:
 
     def __init__(self, uri: str, settings: TrackingSettings) -> None:
         """Start the process; it imports MLflow while the caller works."""
-        self._settings = settings
+        self._owner = os.getpid()
         self._changed = threading.Condition()
         self._ready = False
         self._patience = _Patience(settings)
@@ -101,6 +102,8 @@ class ShippingProcess:
             How far the journal has come, and why it has not come further: empty when it is complete.
         """
         key = str(folder)
+        if os.getpid() != self._owner:
+            return read_shipping_state(folder), "a forked process cannot wait for the record of the one that made it."
         # It may be pausing after a failure; there is nothing left to wait for.
         self._tell({"wake": True})
         with self._changed:
@@ -118,6 +121,9 @@ class ShippingProcess:
 
     def close(self) -> None:
         """End the process. What it has not shipped stays in the journals."""
+        if os.getpid() != self._owner:
+            # Forked: the process belongs to the one that started it.
+            return
         self._tell({"finish": True})
         try:
             # One that hangs in a request loses nothing when it is killed: everything is sent again.
@@ -168,10 +174,11 @@ class ShippingProcess:
 
     def _silence(self) -> str:
         if self._process_is_alive():
-            return f"the tracking store gave no answer for {self._patience.silence():.1f} seconds."
+            return f"the tracking store gave no answer for {self._patience.silence():.1f} seconds. {_ADVICE}"
         self._errors.seek(0)
         last_words = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"the shipping process ended unexpectedly ({last_words[-1] if last_words else 'no message'})."
+        words = last_words[-1] if last_words else "no message"
+        return f"the shipping process ended unexpectedly ({words}). {_ADVICE}"
 
 
 class _Patience:
