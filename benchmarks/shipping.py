@@ -2,8 +2,8 @@
 
 Over HTTP to an ``mlflow server`` on SQLite, and to SQLite direct. Seconds are per point, so that each side may have as
 many points as its speed allows; ``--points 1000000`` takes minutes. The journal is written before the clock starts, by
-``Run.log_metrics``, one call for each point; ``step_cost`` measures that. MLflow's ways include their calls, fluent ones
-and the client's, and the flush.
+``Run.log_metrics``, one call for each point; ``step_cost`` measures that. MLflow's ways include their calls, fluent
+ones and the client's, and the flush.
 """
 
 # ruff: noqa: TID251  (the client that reads everything back needs the store's address)

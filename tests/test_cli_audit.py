@@ -87,7 +87,7 @@ def test_a_difference_is_worth_one_and_is_told_in_a_line(
     assert line.startswith(f"changed: {run.name}: tag note: recorded first, found {'x' * 50}…")
     # What could be a command to the terminal is printed as text.
     assert line.endswith(r"\x1b[31m\ncafé (210 characters)")
-    assert done.out.splitlines()[-1] == "1 differences, 0 not shipped."
+    assert done.out.splitlines()[-1] == "1 difference, 0 not shipped."
     assert re.search(r"^ *tag +\d+ +1\s*$", done.out, re.MULTILINE)
 
 

@@ -188,9 +188,10 @@ class TrackingServerError(TrackingError):
 
     exit_code = 1
 
-    def __init__(self, store: str, problem: str, *, is_outage: bool) -> None:
+    def __init__(self, store: str, problem: str, *, is_outage: bool, advice: str = "") -> None:
         self.store, self.is_outage = store, is_outage
-        advice = "Start it again, then run `hokusai sync`." if is_outage else "Mend that, then run `hokusai sync`."
+        usual = "Start it again, then run `hokusai sync`." if is_outage else "Mend that, then run `hokusai sync`."
+        advice = advice or usual
         super().__init__(f"{store}: {problem} What was recorded is safe in the journal. {advice}")
 
 

@@ -414,8 +414,9 @@ def test_a_journal_without_its_runs_in_the_store_stays(
     assert verdict.is_removable
 
 
-def log_file(client: MlflowClient, run_id: str, name: str) -> None:
+def log_file(client: MlflowClient, run_id: str, name: str) -> str:
     client.log_text(run_id, "", name)
+    return name
 
 
 def test_a_journal_that_records_more_than_its_store_holds_stays(

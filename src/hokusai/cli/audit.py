@@ -56,7 +56,8 @@ def _print_report(report: AuditReport) -> None:
     if report.ok:
         print("No differences." if report.journals else "No differences, as far as could be checked.")
     else:
-        print(f"{len(report.edits)} differences, {waiting} not shipped.")
+        count = len(report.edits)
+        print(f"{count} difference{'' if count == 1 else 's'}, {waiting} not shipped.")
 
 
 def _line(item: Difference) -> str:

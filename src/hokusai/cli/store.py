@@ -24,8 +24,9 @@ from hokusai.tracking.mlflow_names import from_mlflow_name
 if TYPE_CHECKING:
     import argparse
 
-    from hokusai.tracking.mlflow_client import MlflowStore, StoredRun
+    from hokusai.tracking.mlflow_client import MlflowStore
     from hokusai.tracking.mlflow_config import TrackingSettings
+    from hokusai.tracking.stored_values import StoredRun
 
 __all__ = ["runs", "show", "sync", "ui"]
 

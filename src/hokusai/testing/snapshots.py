@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
     from mlflow.entities.model_registry import ModelVersion
 
-    from hokusai.tracking.mlflow_client import StoredRun
+    from hokusai.tracking.stored_values import StoredRun
 
     RunLike: TypeAlias = MlflowRun | StoredRun | str
     """A run as MLflow's client or Hokusai's store gives it, or its id."""

@@ -50,8 +50,9 @@ if TYPE_CHECKING:
 
     from packaging.specifiers import SpecifierSet
 
-    from hokusai.tracking.mlflow_client import MlflowStore, RunningRun, ScratchRun
+    from hokusai.tracking.mlflow_client import MlflowStore
     from hokusai.tracking.mlflow_config import TrackingSettings
+    from hokusai.tracking.stored_values import RunningRun, ScratchRun
 
 __all__ = ["LOST_AFTER_HOURS", "Check", "CheckStatus", "ConnectionReport", "check_connection"]
 

@@ -18,8 +18,9 @@ from hokusai.tracking.shipper import read_destination
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hokusai.tracking.mlflow_client import MlflowStore, StoredExperiment
+    from hokusai.tracking.mlflow_client import MlflowStore
     from hokusai.tracking.mlflow_config import TrackingSettings
+    from hokusai.tracking.stored_values import StoredExperiment
 
 __all__ = ["archive_experiment", "list_experiments", "restore_experiment"]
 

@@ -39,10 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
 
-    from hokusai.tracking.mlflow_client import MlflowStore, StoredRun
+    from hokusai.tracking.mlflow_client import MlflowStore
     from hokusai.tracking.mlflow_config import TrackingSettings
     from hokusai.tracking.operations import Operation
     from hokusai.tracking.shipper import ShippingState
+    from hokusai.tracking.stored_values import StoredRun
 
 __all__ = [
     "JournalState",

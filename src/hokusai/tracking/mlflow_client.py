@@ -11,12 +11,10 @@ import itertools
 import json
 import logging
 import os
-import platform
 import sqlite3
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,7 +23,6 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import mlflow
 import requests
-import yaml
 from alembic.script import ScriptDirectory
 from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 from mlflow import MlflowClient
@@ -40,9 +37,6 @@ from mlflow.entities import (
     ViewType,
 )
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model
-from mlflow.models.signature import ModelSignature
-from mlflow.pyfunc import add_to_model
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
@@ -52,18 +46,26 @@ from sqlalchemy.exc import SQLAlchemyError
 from hokusai.errors import RunNotFoundError, TrackingServerError
 from hokusai.tracking.mlflow_config import redact_credentials, sqlite_path
 from hokusai.tracking.mlflow_names import storable, to_mlflow_name
+from hokusai.tracking.model_folder import write_model_folder
 from hokusai.tracking.naming import (
+    DELETED_RUNS_TAG,
     EVALUATION_TAG,
-    LABEL_TAG,
-    METRIC_TAG,
     MODEL_KEY_TAG,
-    OWNER_TAG,
-    PURPOSE_TAG,
     RUN_KEY_TAG,
     STEPS,
 )
 from hokusai.tracking.operations import finite_or_text
 from hokusai.tracking.sqlite_store import create_sqlite_store, insert_metric_points
+from hokusai.tracking.stored_values import (
+    RunningRun,
+    ScratchRun,
+    StoredExperiment,
+    StoredRun,
+    deleted_before,
+    running_run,
+    stored_experiment,
+    stored_run,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,10 +78,6 @@ if TYPE_CHECKING:
 __all__ = [
     "MetricPoint",
     "MlflowStore",
-    "RunningRun",
-    "ScratchRun",
-    "StoredExperiment",
-    "StoredRun",
     "schema_revisions",
 ]
 
@@ -97,7 +95,6 @@ _POOL_TIMEOUT = "QueuePool limit"
 _LONGEST_MESSAGE = 300
 # MLflow restores all runs of an experiment, also those that had been deleted before it was archived. Their ids are kept
 # on the experiment meanwhile, as many in a tag as fit into the 5,000 characters that every MLflow takes.
-_DELETED_RUNS_TAG = "hokusai.deleted_runs"
 _RUNS_PER_TAG = 150
 _PARENTS = f"tags.`{RUN_KEY_TAG}` IS NOT NULL AND tags.`{MLFLOW_PARENT_RUN_ID}` IS NULL"
 
@@ -109,103 +106,6 @@ class MetricPoint(NamedTuple):
     value: float
     time: int
     step: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRun:
-    """A run as MLflow holds it; times in milliseconds since 1970.
-
-    Attributes:
-        datasets: Triples of context, name and full digest.
-        models: Names and ids of the models that the run made.
-    """
-
-    run_id: str
-    name: str
-    experiment_id: str
-    status: str
-    start_time: int
-    end_time: int | None
-    parameters: Mapping[str, str]
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str]
-    datasets: tuple[tuple[str, str, str], ...]
-    models: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredExperiment:
-    """An experiment as MLflow holds it; times in milliseconds since 1970.
-
-    Attributes:
-        is_archived: Whether MLflow's lifecycle stage is ``deleted``: hidden with its runs, and not lost.
-        updated: When the experiment, or an evaluation in it, last changed.
-        evaluations: Number of evaluations: the parent runs that Hokusai made.
-    """
-
-    experiment_id: str
-    name: str
-    is_archived: bool
-    created: int
-    updated: int
-    evaluations: int
-    tags: Mapping[str, str]
-
-    @property
-    def lifecycle(self) -> str:
-        """``active`` or ``archived``."""
-        return "archived" if self.is_archived else "active"
-
-    @property
-    def purpose(self) -> str:
-        """What the experiment is for; empty when nobody said."""
-        return self.tags.get(PURPOSE_TAG, "")
-
-    @property
-    def owner(self) -> str:
-        """Who answers for it; empty when nobody said."""
-        return self.tags.get(OWNER_TAG, "")
-
-    @property
-    def label(self) -> str:
-        """The column that is predicted; empty when nobody said."""
-        return self.tags.get(LABEL_TAG, "")
-
-    @property
-    def metric(self) -> str:
-        """The metric that decides; empty when nobody said."""
-        return self.tags.get(METRIC_TAG, "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningRun:
-    """A run of ours that is RUNNING in MLflow; times in milliseconds since 1970.
-
-    Attributes:
-        key: Its run key.
-        evaluation: The evaluation that it belongs to.
-        last_sign: The last sign of life: its start, its latest metric, or the start, metric or end of a run below it.
-    """
-
-    run_id: str
-    name: str
-    key: str
-    evaluation: str
-    started_at: int
-    last_sign: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScratchRun:
-    """The one run that checks of the connection share.
-
-    Attributes:
-        was_archived: Whether its experiment had been archived, and should be again.
-    """
-
-    experiment_id: str
-    run_id: str
-    was_archived: bool
 
 
 class MlflowStore:
@@ -435,7 +335,7 @@ class MlflowStore:
                 )
             if str(logged.status) != "READY":
                 with tempfile.TemporaryDirectory(prefix="hokusai-") as folder:
-                    _write_model_folder(Path(folder), model, file=file, run_id=run_id, model_id=logged.model_id)
+                    write_model_folder(Path(folder), model, file=file, run_id=run_id, model_id=logged.model_id)
                     self._client.log_model_artifacts(logged.model_id, folder)
                 self._client.finalize_logged_model(logged.model_id, "READY")
             outputs = self._client.get_run(run_id).outputs
@@ -477,7 +377,7 @@ class MlflowStore:
             parents: dict[str, list[MlflowRun]] = {experiment_id: [] for experiment_id in ids}
             for run in self._search(ids, _PARENTS, limit=sys.maxsize, view=view) if ids else ():
                 parents[str(run.info.experiment_id)].append(run)
-        found = (_stored_experiment(item, parents[str(item.experiment_id)]) for item in experiments)
+        found = (stored_experiment(item, parents[str(item.experiment_id)]) for item in experiments)
         return tuple(sorted(found, key=lambda experiment: (-experiment.updated, experiment.name)))
 
     def find_experiment(self, name: str) -> StoredExperiment | None:
@@ -488,7 +388,7 @@ class MlflowStore:
                 return None
             view = ViewType.ACTIVE_ONLY if experiment.lifecycle_stage == "active" else ViewType.DELETED_ONLY
             parents = self._search([self._require_id(experiment.experiment_id)], _PARENTS, limit=sys.maxsize, view=view)
-        return _stored_experiment(experiment, parents)
+        return stored_experiment(experiment, parents)
 
     def experiment_names(self) -> tuple[str, ...]:
         """Return the names of all experiments, archived or not."""
@@ -507,7 +407,7 @@ class MlflowStore:
             deleted = self._search([experiment_id], "", limit=sys.maxsize, view=ViewType.DELETED_ONLY)
             ids = [run.info.run_id for run in deleted]
             for place in range(0, len(ids), _RUNS_PER_TAG):
-                key = f"{_DELETED_RUNS_TAG}.{place // _RUNS_PER_TAG}"
+                key = f"{DELETED_RUNS_TAG}.{place // _RUNS_PER_TAG}"
                 self._client.set_experiment_tag(experiment_id, key, ",".join(ids[place : place + _RUNS_PER_TAG]))
             self._client.delete_experiment(experiment_id)
 
@@ -520,12 +420,12 @@ class MlflowStore:
             experiment = self._client.get_experiment(experiment_id)
             if experiment.lifecycle_stage != "active":
                 self._client.restore_experiment(experiment_id)
-            deleted = _deleted_before(experiment.tags)
+            deleted = deleted_before(experiment.tags)
             for run in self._search([experiment_id], "", limit=sys.maxsize) if deleted else ():
                 if run.info.run_id in deleted:
                     self._client.delete_run(run.info.run_id)
             for key in experiment.tags:
-                if key.startswith(_DELETED_RUNS_TAG):
+                if key.startswith(DELETED_RUNS_TAG):
                     self._client.delete_experiment_tag(experiment_id, key)
 
     # What the check of the connection asks.
@@ -593,7 +493,7 @@ class MlflowStore:
                     condition = f"tags.`{EVALUATION_TAG}` = '{place[1]}'"
                     members[place] = self._search([place[0]], condition, limit=sys.maxsize) if place[1] else []
         found = [
-            _running_run(run, members[str(run.info.experiment_id), run.data.tags.get(EVALUATION_TAG, "")])
+            running_run(run, members[str(run.info.experiment_id), run.data.tags.get(EVALUATION_TAG, "")])
             for run in running
         ]
         return tuple(sorted(found, key=lambda run: (run.started_at, run.key)))
@@ -604,7 +504,7 @@ class MlflowStore:
         """Return the runs of an evaluation, the oldest first; those that were deleted or archived are left out."""
         with self._translated():
             runs = self._search([experiment_id], f"tags.`{EVALUATION_TAG}` = '{evaluation}'", limit=sys.maxsize)
-        return tuple(_stored_run(run) for run in reversed(runs))
+        return tuple(stored_run(run) for run in reversed(runs))
 
     def list_evaluations(self, *, limit: int = 20) -> tuple[StoredRun, ...]:
         """Return the newest parent runs over all experiments."""
@@ -613,7 +513,7 @@ class MlflowStore:
             experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
             runs = self._search(experiments, f"tags.`{EVALUATION_TAG}` != ''", limit=limit * (len(STEPS) + 1))
         parents = [run for run in runs if MLFLOW_PARENT_RUN_ID not in run.data.tags]
-        return tuple(_stored_run(run) for run in parents[:limit])
+        return tuple(stored_run(run) for run in parents[:limit])
 
     def find_run(self, name: str) -> StoredRun:
         """Return the run with this id, first characters of an id, name or key.
@@ -625,7 +525,7 @@ class MlflowStore:
             experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
             for run in self._search(experiments, "", limit=10_000):
                 if run.info.run_id.startswith(name) or name in (run.info.run_name, run.data.tags.get(RUN_KEY_TAG)):
-                    return _stored_run(run)
+                    return stored_run(run)
         raise RunNotFoundError(name, store=self.uri)
 
     def child_runs(self, run: StoredRun) -> tuple[StoredRun, ...]:
@@ -633,7 +533,7 @@ class MlflowStore:
         with self._translated():
             found = self._search([run.experiment_id], f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run.run_id}'")
         steps = {name: place for place, name in enumerate(STEPS)}
-        children = (_stored_run(child) for child in found)
+        children = (stored_run(child) for child in found)
         return tuple(sorted(children, key=lambda child: (child.start_time, steps.get(child.name, len(steps)))))
 
     def list_artifacts(self, run: StoredRun, path: str | None = None) -> tuple[str, ...]:
@@ -761,74 +661,6 @@ def _fitting(texts: Mapping[str, str]) -> list[str]:
     return names
 
 
-def _stored_experiment(experiment: Experiment, parents: Sequence[MlflowRun]) -> StoredExperiment:
-    is_archived = experiment.lifecycle_stage != "active"
-    if is_archived:
-        deleted = _deleted_before(experiment.tags)
-        parents = [run for run in parents if run.info.run_id not in deleted]
-    changes = [run.info.end_time or run.info.start_time for run in parents]
-    return StoredExperiment(
-        experiment_id=str(experiment.experiment_id),
-        name=experiment.name,
-        is_archived=is_archived,
-        created=experiment.creation_time or 0,
-        updated=max([experiment.last_update_time or 0, *changes]),
-        evaluations=len(parents),
-        tags={key: value for key, value in experiment.tags.items() if not key.startswith(_DELETED_RUNS_TAG)},
-    )
-
-
-def _deleted_before(tags: Mapping[str, str]) -> frozenset[str]:
-    """Return the ids of the runs that were deleted when the experiment was archived."""
-    ids = ",".join(value for key, value in tags.items() if key.startswith(_DELETED_RUNS_TAG))
-    return frozenset(filter(None, ids.split(",")))
-
-
-def _stored_run(run: MlflowRun) -> StoredRun:
-    datasets = []
-    for item in run.inputs.dataset_inputs if run.inputs else ():
-        tags = {tag.key: tag.value for tag in item.tags}
-        digest = tags.get("hokusai.digest", item.dataset.digest)
-        datasets.append((tags.get(MLFLOW_DATASET_CONTEXT, ""), item.dataset.name, digest))
-    outputs = run.outputs.model_outputs if run.outputs else ()
-    return StoredRun(
-        run_id=run.info.run_id,
-        name=run.info.run_name,
-        experiment_id=str(run.info.experiment_id),
-        status=run.info.status,
-        start_time=run.info.start_time,
-        end_time=run.info.end_time,
-        parameters=run.data.params,
-        metrics=run.data.metrics,
-        tags=run.data.tags,
-        datasets=tuple(sorted(datasets)),
-        models=tuple(output.model_id for output in outputs),
-    )
-
-
-def _running_run(run: MlflowRun, members: Sequence[MlflowRun]) -> RunningRun:
-    """Return a running run with its last sign of life; ``members`` are the runs of its evaluation."""
-    below, grew = {run.info.run_id}, True
-    while grew:
-        more = {one.info.run_id for one in members if one.data.tags.get(MLFLOW_PARENT_RUN_ID) in below} - below
-        below |= more
-        grew = bool(more)
-    signs = [run.info.start_time]
-    for one in (run, *members):
-        if one.info.run_id in below:
-            signs += [one.info.start_time, one.info.end_time or 0]
-            # The only place where MLflow's client hands out the times of metrics without a request for each.
-            signs += [metric.timestamp for metric in one.data.to_proto().metrics]
-    return RunningRun(
-        run_id=run.info.run_id,
-        name=run.info.run_name,
-        key=run.data.tags.get(RUN_KEY_TAG, ""),
-        evaluation=run.data.tags.get(EVALUATION_TAG, ""),
-        started_at=run.info.start_time,
-        last_sign=max(signs),
-    )
-
-
 def schema_revisions() -> tuple[str, ...]:
     """Return the revisions of a store's tables that the installed MLflow knows, newest first."""
     folder = Path(mlflow.__file__).parent / "store" / "db_migrations"
@@ -840,37 +672,3 @@ def _column_type(kind: str) -> str:
     if kind.startswith(("timestamp", "date")):
         return "datetime"
     return _COLUMN_TYPES.get(kind, "string")
-
-
-def _write_model_folder(folder: Path, model: LogModel, *, file: Path, run_id: str, model_id: str) -> None:
-    """Write the folder that MLflow calls a model around a model file, by MLflow's own classes.
-
-    ``mlflow.<flavour>.save_model`` would want the model object and would guess its requirements for seconds.
-    """
-    (folder / model.file).symlink_to(file.resolve())
-    inputs = [{"name": name, "type": kind, "required": True} for name, kind in model.inputs.items()]
-    signature = ModelSignature.from_dict(
-        {"inputs": json.dumps(inputs), "outputs": json.dumps([{"type": model.output, "required": True}])}
-    )
-    document = Model(run_id=run_id, model_id=model_id, signature=signature, model_size_bytes=model.size)
-    add_to_model(
-        document,
-        loader_module=f"mlflow.{model.flavor}",
-        model_path=model.file,
-        conda_env="conda.yaml",
-        python_env="python_env.yaml",
-        predict_fn="predict",
-    )
-    document.add_flavor(model.flavor, **model.options)
-    document.save(str(folder / "MLmodel"))
-    requirements = list(model.requirements)
-    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
-    python = platform.python_version()
-    conda_env = {
-        "name": "mlflow-env",
-        "channels": ["conda-forge"],
-        "dependencies": [f"python={python}", "pip", {"pip": requirements}],
-    }
-    (folder / "conda.yaml").write_text(yaml.safe_dump(conda_env), encoding="utf-8")
-    python_env = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
-    (folder / "python_env.yaml").write_text(yaml.safe_dump(python_env), encoding="utf-8")

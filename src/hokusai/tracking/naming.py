@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CODE_COMMIT_TAG",
     "CODE_DIRTY_TAG",
+    "DELETED_RUNS_TAG",
     "ERROR_TAG",
     "EVALUATION_TAG",
     "HOST_KIND_TAG",
@@ -78,6 +79,8 @@ DECISION_REASON_TAG = "hokusai.decision.reason"
 """The decision's reason, in one sentence."""
 BASELINE_DIGEST_TAG = "hokusai.baseline.sha256"
 """SHA-256 of the given baseline model's file."""
+DELETED_RUNS_TAG = "hokusai.deleted_runs"
+"""Runs that had been deleted before their experiment was archived, on the experiment, numbered, for restoring it."""
 PURPOSE_TAG = "hokusai.purpose"
 """What an experiment is for."""
 OWNER_TAG = "hokusai.owner"

@@ -18,6 +18,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from hokusai.errors import InvalidFactError
+from hokusai.tracking.mlflow_names import storable
 from hokusai.tracking.operations import finite_or_text
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def as_values(parameters: object, *, run: str = "") -> dict[str, JsonValue]:
         InvalidFactError: A value is of another kind.
     """
     if isinstance(parameters, Mapping):
-        items = [(str(name), value) for name, value in parameters.items()]
+        items = [(storable(str(name)), value) for name, value in parameters.items()]
     elif dataclasses.is_dataclass(parameters) and not isinstance(parameters, type):
         items = [(_name(item), getattr(parameters, item.name)) for item in fields(parameters)]
     else:
@@ -255,10 +256,12 @@ def _adapters(kind: type) -> dict[str, Any]:
     return adapters
 
 
-def _json_value(value: Any, *, name: str, run: str) -> JsonValue:  # noqa: ANN401, PLR0911  (one line per kind)
+def _json_value(value: Any, *, name: str, run: str) -> JsonValue:  # noqa: ANN401, C901, PLR0911  (one line per kind)
     match value:
-        case None | bool() | str():
+        case None | bool():
             return value
+        case str():
+            return storable(value)
         case int():
             return value if abs(value) <= _EXACT_INTEGERS else str(value)
         case float():
@@ -266,9 +269,9 @@ def _json_value(value: Any, *, name: str, run: str) -> JsonValue:  # noqa: ANN40
         case list() | tuple():
             return [_json_value(item, name=name, run=run) for item in value]
         case Mapping():
-            return {str(key): _json_value(item, name=name, run=run) for key, item in value.items()}
+            return {storable(str(key)): _json_value(item, name=name, run=run) for key, item in value.items()}
         case PurePath():
-            return str(value)
+            return storable(str(value))
         case date() | time():
             return value.isoformat()
     plain = getattr(value, "value", None) if hasattr(type(value), "__members__") else None

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hokusai.errors import TrackingError
 from hokusai.records import RunReference, TrackingSummary
 from hokusai.tracking import naming
 from hokusai.tracking.journal import JOURNAL_FORMAT, FileJournal
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from hokusai.tracking.mlflow_config import TrackingSettings
     from hokusai.tracking.run import RunLink, RunListener
-    from hokusai.tracking.shipper import Shipping
+    from hokusai.tracking.shipper import Shipping, ShippingState
 
 __all__ = ["Session", "open_session"]
 
@@ -101,7 +102,8 @@ def open_session(
                 format=JOURNAL_FORMAT,
                 evaluation=evaluation,
                 experiment=experiment,
-                experiment_tags=_experiment_tags(settings, project=project, more=experiment_tags or {}),
+                # Whoever began a run knows its project, and whoever goes on with it need not.
+                experiment_tags={} if link else _experiment_tags(settings, project=project, more=experiment_tags or {}),
                 tracking_uri=redact_credentials(uri),
                 registry_uri=redact_credentials(settings.registry_uri),
                 artifact_location=redact_credentials(settings.artifact_location),
@@ -123,19 +125,31 @@ def open_session(
         try:
             with _termination_as_exception():
                 yield session
-        finally:
+        except BaseException as error:
+            try:
+                journal.close()
+            except TrackingError as problem:
+                # The caller's own exception is what must come out.
+                error.add_note(f"hokusai: the end could not be recorded: {problem}")
+            raise
+        else:
             journal.close()
+        finally:
             state, problem = shipping.wait(folder)
-            run_ids = state.run_ids if state else {}
-            session.summary = TrackingSummary(
-                uri=redact_credentials(uri),
-                experiment=experiment,
-                experiment_id=state.experiment_id if state else None,
-                journal=folder,
-                runs=tuple(RunReference(key=key, name=name, run_id=run_ids.get(key)) for key, name in tracker.started),
-                shipped=not problem,
-                problem=problem,
-            )
+            session.summary = _summary(tracker, folder=folder, uri=uri, state=state, problem=problem)
+
+
+def _summary(tracker: Tracker, *, folder: Path, uri: str, state: ShippingState | None, problem: str) -> TrackingSummary:
+    run_ids = state.run_ids if state else {}
+    return TrackingSummary(
+        uri=redact_credentials(uri),
+        experiment=tracker.experiment,
+        experiment_id=state.experiment_id if state else None,
+        journal=folder,
+        runs=tuple(RunReference(key=key, name=name, run_id=run_ids.get(key)) for key, name in tracker.started),
+        shipped=not problem,
+        problem=problem,
+    )
 
 
 def _experiment_tags(settings: TrackingSettings, *, project: str, more: Mapping[str, str]) -> dict[str, str]:

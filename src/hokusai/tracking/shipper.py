@@ -274,7 +274,8 @@ class JournalShipper:
             # The journal that has its start may come later: look again then.
             self._looked_for_runs = False
             problem = f"the run {operation.run}, which this journal goes on with, is not there yet."
-            raise TrackingServerError(self._store.uri, problem, is_outage=True)
+            advice = "Ship the journal that began it, then run `hokusai sync`."
+            raise TrackingServerError(self._store.uri, problem, is_outage=True, advice=advice)
 
     def _start_run(self, operation: StartRun, started_at: int) -> None:
         experiment_id = self._experiment_id()

@@ -158,6 +158,8 @@ class ShippingProcess:
                     self._patience.note_problem()
                     if news.get("final"):
                         self._refused.add(folder)
+                elif "waiting" in news:
+                    self._patience.note_waiting()
                 elif "pulse" in news:
                     self._patience.note_pulse()
                 else:
@@ -185,7 +187,9 @@ class _Patience:
     """How much longer the end of an evaluation waits for its store.
 
     Time is lost while the store fails, from its last sign of life on, and while it keeps silent for longer than it ever
-    did while it worked; a store that is slow, and answers, has ``wait_seconds`` without progress.
+    did while it worked; a store that is slow, and answers, has ``wait_seconds`` without progress. It is the store that
+    keeps silent only if the shipping process says that it waits for an answer: on a busy machine, or while it imports
+    something, that process may be silent itself.
     """
 
     def __init__(self, settings: TrackingSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -194,12 +198,14 @@ class _Patience:
         self._clock = clock
         self._began = self._progress = self._sign = clock()
         self._failing_since: float | None = None
+        self._is_waiting = False
         self._lost = 0.0
         self._longest_answer = 0.0
 
     def begin(self) -> None:
         """Start to count."""
         self._began = self._progress = self._sign = self._clock()
+        self._is_waiting = False
         self._lost = 0.0
         if self._failing_since is not None:
             self._failing_since = self._began
@@ -213,16 +219,23 @@ class _Patience:
             self._lost += now - self._failing_since
             self._failing_since = None
         self._progress = self._sign = now
+        self._is_waiting = False
 
     def note_pulse(self) -> None:
         """The store answers, though it has not taken anything."""
         self._sign = self._clock()
+        self._is_waiting = False
+
+    def note_waiting(self) -> None:
+        """A request is under way, and has not been answered."""
+        self._is_waiting = True
 
     def note_problem(self) -> None:
         """The store has failed."""
         if self._failing_since is None:
             self._failing_since = self._sign
         self._sign = self._clock()
+        self._is_waiting = False
 
     def waited(self) -> float:
         """Return the seconds since the count began."""
@@ -239,7 +252,8 @@ class _Patience:
             return self._outage_seconds - self._lost - (now - self._failing_since)
         # As TCP does it: what is silent is late only by the measure of how long its answers usually take.
         patience = max(self._outage_seconds - self._lost, 3 * self._longest_answer)
-        return min(self._sign + patience, self._progress + self._wait_seconds) - now
+        limit = self._progress + self._wait_seconds
+        return (min(self._sign + patience, limit) if self._is_waiting else limit) - now
 
 
 class _Follower:
@@ -289,7 +303,7 @@ class _Follower:
     def report(self, **news: str | float | bool) -> None:
         """Tell the parent; a parent that has gone does not hear it."""
         with self._mutex:
-            if self._busy_since is not None:
+            if self._busy_since is not None and "waiting" not in news:
                 # The parent cannot tell a slow answer from a time in which there was nothing to send.
                 now = time.monotonic()
                 news["took"] = now - self._busy_since
@@ -305,8 +319,10 @@ class _Follower:
         while True:
             threading.Event().wait(_PULSE_SECONDS)
             busy_since = self._busy_since
-            if busy_since and time.monotonic() - busy_since > _PULSE_SECONDS and is_alive():
-                self.report(pulse=True)
+            if busy_since and time.monotonic() - busy_since > _PULSE_SECONDS:
+                self.report(waiting=True)
+                if is_alive():
+                    self.report(pulse=True)
 
     def _obey(self, data: bytes, store: MlflowStore) -> bool:
         *lines, self._commands = (self._commands + data).split(b"\n")
