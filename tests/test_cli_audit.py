@@ -124,7 +124,8 @@ def test_the_journal_may_be_elsewhere_missing_or_left_out(
     shutil.move(tmp_path / ".hokusai" / run.key, copy)
     done = audit(run.key)
     assert done.code == 1
-    assert f"missing: journal: found no journal of it in {tmp_path / '.hokusai'}" in done.out
+    # The folder is cut in its middle when its path is long.
+    assert f"missing: journal: found no journal of it in {str(tmp_path)[:20]}" in done.out
     assert audit(run.key, "--journal", str(copy)).code == 0
     edit(mlflow_store, run, "second")
     assert audit(run.key, "--journal", str(copy)).code == 1

@@ -151,10 +151,20 @@ def test_a_value_too_long_for_mlflow_is_kept_whole_and_named_by_its_digest(journ
 
 
 def test_numpy_values_dates_and_paths_are_parameters(journal: MemoryJournal, run: Run, tmp_path: Path) -> None:
-    run.log_parameters({"lone": "caf\udce9"})
     run.log_parameters({"a": np.int64(3), "b": np.float32(0.5), "c": np.bool_(True), "d": tmp_path, "e": [np.int8(1)]})
     (parameters,) = recorded(journal, LogParameters)
     assert parameters.parameters == {"a": "3", "b": "0.5", "c": "true", "d": str(tmp_path), "e": "[1]"}
+
+
+def test_a_name_of_a_file_that_is_no_text_is_a_parameter_as_its_escapes(journal: MemoryJournal, run: Run) -> None:
+    run.log_parameters({"caf\udce9": "caf\udce9", "more": {"\udce9": ["\udce9"]}})
+    (parameters,) = recorded(journal, LogParameters)
+    escape = "\\udce9"
+    assert parameters.parameters["caf" + escape] == "caf" + escape
+    assert json.loads(content(journal, "parameters.json")) == {
+        "caf" + escape: "caf" + escape,
+        "more": {escape: [escape]},
+    }
 
 
 # --- secrets ---------------------------------------------------------------------------------------------------------

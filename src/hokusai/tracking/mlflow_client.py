@@ -11,6 +11,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import sqlite3
 import sys
 import tempfile
@@ -92,6 +93,8 @@ _TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
 _TRANSIENT_CODES = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
 # With its default connection pool an overloaded server answers 400 with this in the text.
 _POOL_TIMEOUT = "QueuePool limit"
+# Two clients that log the same dataset, or the like, at once: the slower one is refused by the database.
+_LOST_RACE = re.compile("IntegrityError|UNIQUE constraint|duplicate key", re.IGNORECASE)
 _LONGEST_MESSAGE = 300
 # MLflow restores all runs of an experiment, also those that had been deleted before it was archived. Their ids are kept
 # on the experiment meanwhile, as many in a tag as fit into the 5,000 characters that every MLflow takes.
@@ -615,6 +618,7 @@ class MlflowStore:
                 error.get_http_status_code() in _TRANSIENT_STATUS
                 or error.error_code in _TRANSIENT_CODES
                 or _POOL_TIMEOUT in str(error)
+                or _LOST_RACE.search(str(error)) is not None
             )
             problem = f"the tracking store answered: {self._words(error)}."
             raise TrackingServerError(self.uri, problem, is_outage=is_outage) from error

@@ -128,9 +128,9 @@ def open_session(
         except BaseException as error:
             try:
                 journal.close()
-            except TrackingError as problem:
+            except TrackingError as closing_error:
                 # The caller's own exception is what must come out.
-                error.add_note(f"hokusai: the end could not be recorded: {problem}")
+                error.add_note(f"hokusai: the end of this run could not be recorded: {closing_error}")
             raise
         else:
             journal.close()

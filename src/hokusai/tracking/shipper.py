@@ -95,7 +95,7 @@ class _Batch:
 
 
 @dataclass(slots=True)
-class _Contents:
+class _RunContents:
     """What a run has, for its manifest."""
 
     artifacts: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -163,7 +163,7 @@ class JournalShipper:
         self._ahead: Future[list[Entry]] | None = None
         self._last = Entry(0, 0, CloseJournal())
         self._batches: dict[str, _Batch] = {}
-        self._contents: dict[str, _Contents] = {}
+        self._contents: dict[str, _RunContents] = {}
         self._header: OpenJournal | None = None
         self._resumed, self._part = "", ""
         self._looked_for_runs = False
@@ -225,9 +225,9 @@ class JournalShipper:
             case ResumeRun(run=run, part=part):
                 self._resumed, self._part = run, part
             case LogArtifact(run=run, path=path, sha256=digest, size=size):
-                self._contents.setdefault(run, _Contents()).artifacts[path] = (digest, size)
+                self._contents.setdefault(run, _RunContents()).artifacts[path] = (digest, size)
             case LogModel(run=run) as model:
-                known = self._contents.setdefault(run, _Contents()).models
+                known = self._contents.setdefault(run, _RunContents()).models
                 if (found := (model.name, model.file, model.sha256, model.size)) not in known:
                     known.append(found)
             case LogMetrics(run=run, metrics=metrics):
@@ -237,7 +237,7 @@ class JournalShipper:
 
     def _note_infinities(self, run: str, names: list[str]) -> None:
         if names:
-            self._contents.setdefault(run, _Contents()).infinite_metrics.update(names)
+            self._contents.setdefault(run, _RunContents()).infinite_metrics.update(names)
 
     def _send(self, entry: Entry) -> None:
         operation = entry.operation
@@ -291,7 +291,7 @@ class JournalShipper:
 
     def _end_run(self, operation: EndRun, ended_at: int) -> None:
         run_id = self._run_id(operation.run)
-        contents = self._contents.get(operation.run, _Contents())
+        contents = self._contents.get(operation.run, _RunContents())
         # The children that a resumed journal begins are its own; the run that it goes on with is shared.
         part = self._part if operation.run == self._resumed else ""
         tags = self._batch(operation.run).tags
