@@ -7,6 +7,7 @@ or MLflow itself takes the repetition for the same fact.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import logging
@@ -24,7 +25,6 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import mlflow
 import requests
-from alembic.script import ScriptDirectory
 from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 from mlflow import MlflowClient
 from mlflow.entities import (
@@ -145,6 +145,13 @@ class MlflowStore:
             return requests.get(f"{self._address.rstrip('/')}/health", timeout=1).status_code < 500
         except requests.RequestException:
             return False
+
+    def warm_up(self) -> None:
+        """Have what the end of an evaluation needs loaded beforehand: the registry in a SQL store takes a while."""
+        if self._is_sql:
+            with self._translated():
+                self._client.search_registered_models(max_results=1)
+                self._client.search_model_versions(f"tags.`{MODEL_KEY_TAG}` = ''", max_results=1)
 
     # What the shipper writes.
 
@@ -349,25 +356,35 @@ class MlflowStore:
     def register_model(self, model_id: str, *, run_id: str, name: str, key: str, tags: Mapping[str, str]) -> str:
         """Make a version of a registered model from a logged model, or find it by its key, and return its number."""
         with self._translated():
-            try:
-                self._client.create_registered_model(name)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
             # By key alone: a name with a quotation mark in it would break the filter.
             for version in self._client.search_model_versions(f"tags.`{MODEL_KEY_TAG}` = '{key}'"):
                 if version.name == name:
                     return str(version.version)
+            make = functools.partial(
+                self._client.create_model_version,
+                name,
+                source=f"models:/{model_id}",
+                run_id=run_id,
+                tags={**tags, MODEL_KEY_TAG: key},
+                model_id=model_id,
+                await_creation_for=None,  # type: ignore[arg-type]  # None is MLflow's way to say: do not poll
+            )
             with self._as_store_of_the_process():
-                made = self._client.create_model_version(
-                    name,
-                    source=f"models:/{model_id}",
-                    run_id=run_id,
-                    tags={**tags, MODEL_KEY_TAG: key},
-                    model_id=model_id,
-                    await_creation_for=None,  # type: ignore[arg-type]  # None is MLflow's way to say: do not poll
-                )
-        return str(made.version)
+                try:
+                    return str(make().version)
+                except MlflowException as error:
+                    # Most often it is there: asking each time would cost more than this answer once.
+                    if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                        raise
+                self._require_registered_model(name)
+                return str(make().version)
+
+    def _require_registered_model(self, name: str) -> None:
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
 
     # Experiments, put away and brought back.
 
@@ -667,6 +684,8 @@ def _fitting(texts: Mapping[str, str]) -> list[str]:
 
 def schema_revisions() -> tuple[str, ...]:
     """Return the revisions of a store's tables that the installed MLflow knows, newest first."""
+    from alembic.script import ScriptDirectory  # a fifth of a second that nothing else here needs
+
     folder = Path(mlflow.__file__).parent / "store" / "db_migrations"
     return tuple(str(script.revision) for script in ScriptDirectory(str(folder)).walk_revisions())
 

@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -125,13 +126,13 @@ class ShippingProcess:
             # Forked: the process belongs to the one that started it.
             return
         self._tell({"finish": True})
-        try:
+        # It ends with the stream of its news; waiting for the process with a time-out would poll.
+        self._listener.join(_GRACE_SECONDS if self._has_given_up else _LONGEST_PAUSE_SECONDS)
+        if self._listener.is_alive():
             # One that hangs in a request loses nothing when it is killed: everything is sent again.
-            self._process.wait(timeout=_GRACE_SECONDS if self._has_given_up else _LONGEST_PAUSE_SECONDS)
-        except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
-        self._listener.join()
+            self._listener.join()
+        self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream:
                 stream.close()
@@ -270,7 +271,7 @@ class _Follower:
 
     def run(self, store: MlflowStore) -> bool:
         """Ship until told to finish; return whether the parent went away without saying so."""
-        pause = _POLL_SECONDS
+        pause, is_warm = _POLL_SECONDS, False
         while True:
             readable, _, _ = select.select([sys.stdin.fileno()], [], [], pause)
             if readable:
@@ -283,12 +284,14 @@ class _Follower:
             self._is_outage = self._has_progressed = False
             for folder in list(self._shippers):
                 self._advance(folder)
+            is_stuck = self._is_outage and not self._has_progressed
+            if not (is_warm or readable or self._is_outage):
+                # There is nothing to do: the evaluation works.
+                with suppress(TrackingServerError):
+                    store.warm_up()
+                is_warm = True
             self._busy_since = None
-            pause = (
-                min(2 * pause, _LONGEST_PAUSE_SECONDS)
-                if self._is_outage and not self._has_progressed
-                else _POLL_SECONDS
-            )
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS) if is_stuck else _POLL_SECONDS
 
     def last_attempt(self, store: MlflowStore) -> None:
         """Close and ship the journals of a dead parent; what fails is left for ``hokusai sync``."""
