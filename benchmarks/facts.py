@@ -261,9 +261,11 @@ def _stored_facts(evaluation: str) -> dict[str, object]:
 def _facts_of_run(run: Run, evaluation: str) -> object:
     client = mlflow.MlflowClient()
     tags = {name: text.replace(evaluation, "") for name, text in run.data.tags.items() if name.startswith("hokusai.")}
-    tags.pop("hokusai.model_version", None)  # The shipper's own note.
+    for note in ("model_version", "manifest_digest", "journal_head"):
+        tags.pop(f"hokusai.{note}", None)  # The shipper's own.
     inputs = run.inputs.dataset_inputs if run.inputs else []
     outputs = run.outputs.model_outputs if run.outputs else []
     datasets = sorted((item.dataset.name, item.dataset.digest) for item in inputs)
-    files = sorted((item.path, item.file_size) for item in client.list_artifacts(run.info.run_id))
+    found = ((item.path, item.file_size) for item in client.list_artifacts(run.info.run_id))
+    files = sorted((path, size) for path, size in found if path != "manifest.json")
     return run.data.params, run.data.metrics, tags, datasets, files, len(outputs)
