@@ -73,6 +73,7 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Experiment, LoggedModel
     from mlflow.entities import Run as MlflowRun
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
     from hokusai.tracking.operations import LogDataset, LogModel, RunStatus
 
@@ -127,6 +128,7 @@ class MlflowStore:
         self.uri = redact_credentials(uri)
         self._address = uri
         self._is_sql = not uri.startswith(("http://", "https://"))
+        self._artifact_stores: dict[str, ArtifactRepository] = {}
         # A URI with options of its own is MLflow's affair alone.
         self._sqlite_path = None if "?" in uri else sqlite_path(uri)
         if (path := sqlite_path(uri)) is not None:
@@ -215,7 +217,13 @@ class MlflowStore:
             all_tags[MLFLOW_PARENT_RUN_ID] = parent_id
         with self._translated():
             run = self._client.create_run(experiment_id, start_time=started_at, tags=all_tags, run_name=storable(name))
-        return self._require_id(run.info.run_id)
+            run_id = self._require_id(run.info.run_id)
+            if run.info.artifact_uri:
+                # MLflow's client would ask for the run again, to learn where its artifacts go.
+                self._artifact_stores[run_id] = get_artifact_repository(
+                    run.info.artifact_uri, tracking_uri=self._client.tracking_uri
+                )
+        return run_id
 
     def end_run(self, run_id: str, *, status: RunStatus, ended_at: int) -> None:
         """Set a run's status and end time (milliseconds since 1970)."""
@@ -332,13 +340,18 @@ class MlflowStore:
             named = Path(folder) / target.name
             named.symlink_to(file.resolve())
             parent = target.parent.as_posix()
+            known = self._artifact_stores.get(run_id)
             with self._translated():
-                self._client.log_artifact(run_id, str(named), None if parent == "." else parent)
+                if known is not None:
+                    known.log_artifact(str(named), None if parent == "." else parent)
+                else:
+                    self._client.log_artifact(run_id, str(named), None if parent == "." else parent)
 
     def log_model(self, experiment_id: str, run_id: str, *, key: str, model: LogModel, file: Path) -> str:
         """Make a logged model of a run, or find it by its key, and return its id."""
         with self._translated():
             logged = self._find_model(experiment_id, key)
+            is_new = logged is None
             if logged is None:
                 logged = self._client.create_logged_model(
                     experiment_id, name=model.name, source_run_id=run_id, tags={MODEL_KEY_TAG: key}
@@ -348,7 +361,7 @@ class MlflowStore:
                     write_model_folder(Path(folder), model, file=file, run_id=run_id, model_id=logged.model_id)
                     self._client.log_model_artifacts(logged.model_id, folder)
                 self._client.finalize_logged_model(logged.model_id, "READY")
-            outputs = self._client.get_run(run_id).outputs
+            outputs = None if is_new else self._client.get_run(run_id).outputs
             if logged.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
                 self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         return str(logged.model_id)
