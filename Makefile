@@ -15,7 +15,7 @@ LOCK := $(VENV)/lock
 COMPILE := $(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser lint bench docs lock schema reference clean
+.PHONY: help demo test campaign browser lint bench docs lock schema reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -24,7 +24,10 @@ demo: $(RUNTIME) ## install what is pinned and evaluate three real contributions
 	@$(BIN)/hokusai demo
 
 test: $(DEVELOPMENT) ## run the tests, on all cores
-	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow" $(ARGS)
+
+campaign: $(DEVELOPMENT) ## run the slow tests: sixteen evaluations at once
+	$(BIN)/pytest -m slow $(ARGS)
 
 browser: ## install Chromium (Debian, as root), with which the tests look at MLflow's UI
 	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null; then :; \
