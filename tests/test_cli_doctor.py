@@ -85,7 +85,7 @@ def test_warnings_alone_are_exit_0(doctor: Callable[..., tuple[int, str, str]], 
     (tmp_path / ".hokusai" / "left" / "journal.jsonl").write_bytes(b"")
     code, out, _ = doctor()
     assert code == 0
-    assert "warning  journals     1 journals; 1 without an entry: left" in out
+    assert "warning  journals     1 journal; 1 without an entry: left" in out
 
 
 def test_json_has_every_check(doctor: Callable[..., tuple[int, str, str]]) -> None:

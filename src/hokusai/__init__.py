@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from hokusai.steps.delta_computation import DeltaSettings
     from hokusai.steps.evaluation import EvaluationSettings
     from hokusai.steps.model_training import TrainingSettings
+    from hokusai.tracking.audit import audit_run
+    from hokusai.tracking.connection import check_connection
+    from hokusai.tracking.experiments import archive_experiment, list_experiments, restore_experiment
     from hokusai.tracking.mlflow_config import TrackingSettings
     from hokusai.tracking.parameters import parameter
     from hokusai.tracking.run import Run, RunLink
@@ -52,8 +55,13 @@ __all__ = [
     "RunLink",
     "TrackingSettings",
     "TrainingSettings",
+    "archive_experiment",
+    "audit_run",
+    "check_connection",
+    "list_experiments",
     "load_config",
     "parameter",
+    "restore_experiment",
     "resume",
     "run",
     "track",
@@ -75,8 +83,13 @@ _HOMES = {
     "RunLink": "hokusai.tracking.run",
     "TrackingSettings": "hokusai.tracking.mlflow_config",
     "TrainingSettings": "hokusai.steps.model_training",
+    "archive_experiment": "hokusai.tracking.experiments",
+    "audit_run": "hokusai.tracking.audit",
+    "check_connection": "hokusai.tracking.connection",
+    "list_experiments": "hokusai.tracking.experiments",
     "load_config": "hokusai.config",
     "parameter": "hokusai.tracking.parameters",
+    "restore_experiment": "hokusai.tracking.experiments",
     "resume": "hokusai.own_pipeline",
     "run": "hokusai.pipeline",
     "track": "hokusai.own_pipeline",

@@ -588,7 +588,7 @@ def test_what_is_at_work_is_left_alone(
     journal.append(StartRun(run="r", name="at work", tags=tags))
     JournalShipper(journal.folder, MlflowStore(store_uri)).advance()
     report = check(store_uri, tmp_path, repair=True, lost_after_hours=1e-9)
-    assert found(report, "journals").found == "1 journals; 1 being written"
+    assert found(report, "journals").found == "1 journal; 1 being written"
     assert found(report, "runs").found == "1 at work here"
     journal.close()
 

@@ -129,7 +129,8 @@ def sync(arguments: argparse.Namespace) -> int:
         except HokusaiError as error:
             failures += 1
             print(f"hokusai: {error}", file=sys.stderr)
-    print(f"{len(folders)} journals looked at in {settings.journal}, {failures} could not be shipped.")
+    looked_at = "1 journal" if len(folders) == 1 else f"{len(folders)} journals"
+    print(f"{looked_at} looked at in {settings.journal}, {failures} could not be shipped.")
     return 1 if failures else 0
 
 

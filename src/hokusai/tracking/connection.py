@@ -564,7 +564,7 @@ def _journal_finding(
     at_rest = [leftover for leftover in left if not (leftover.problem or leftover.is_written)]
     empty = [leftover for leftover in at_rest if leftover.started_at is None]
     waiting = [leftover for leftover in at_rest if leftover.started_at is not None]
-    said, advice = [f"{count} journals"], []
+    said, advice = ["1 journal" if count == 1 else f"{count} journals"], []
     if shipped:
         said.append(f"{shipped} shipped now")
     if written:
