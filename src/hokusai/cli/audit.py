@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hokusai.cli import display
-from hokusai.cli.experiments import tracking_settings
+from hokusai.cli.settings import tracking_settings
 from hokusai.tracking.audit import audit_run
 
 if TYPE_CHECKING:

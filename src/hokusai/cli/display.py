@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Progress",
     "command_name",
+    "local_time",
     "print_next_steps",
     "print_report",
     "print_reports",
@@ -242,3 +244,8 @@ def _interval(delta: MetricDelta) -> str:
     if delta.gain_lower is None or delta.gain_upper is None:
         return "none"
     return f"{_signed(delta.gain_lower)} to {_signed(delta.gain_upper)}"
+
+
+def local_time(milliseconds: int) -> str:
+    """Return a time in milliseconds since 1970 as people here read it."""
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -6,11 +6,9 @@ import dataclasses
 import json
 import math
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hokusai.cli.arguments import DEFAULT_FILE
-from hokusai.config import load_tracking
+from hokusai.cli.settings import tracking_settings
 from hokusai.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,10 +28,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     if not (math.isfinite(arguments.lost_after) and arguments.lost_after > 0):
         problem = f"got {arguments.lost_after:g}, expected a number of hours above 0."
         raise ConfigurationError(problem, source="flag --lost-after")
-    path = Path(arguments.config) if arguments.config else None
-    if path is None and Path(DEFAULT_FILE).is_file():
-        path = Path(DEFAULT_FILE)
-    settings = load_tracking(path, uri=arguments.tracking_uri)
+    settings = tracking_settings(arguments)
     report = check_connection(settings, repair=arguments.repair, lost_after_hours=arguments.lost_after)
     if arguments.json:
         value = {"ok": report.ok, **dataclasses.asdict(report)}

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hokusai.cli import display
-from hokusai.cli.arguments import DEFAULT_FILE
-from hokusai.config import load_tracking
+from hokusai.cli.settings import tracking_settings
 from hokusai.tracking.experiments import archive_experiment, list_experiments, restore_experiment
-from hokusai.tracking.mlflow_config import redact_credentials, shipper_environment
+from hokusai.tracking.mlflow_config import redact_credentials
 
 if TYPE_CHECKING:
     import argparse
 
-    from hokusai.tracking.mlflow_config import TrackingSettings
 
-__all__ = ["archive", "list_all", "restore", "tracking_settings"]
+__all__ = ["archive", "list_all", "restore"]
 
 
 def list_all(arguments: argparse.Namespace) -> int:
@@ -35,8 +30,8 @@ def list_all(arguments: argparse.Namespace) -> int:
             experiment.experiment_id,
             experiment.lifecycle,
             str(experiment.evaluations),
-            _local_time(experiment.created),
-            _local_time(experiment.updated),
+            display.local_time(experiment.created),
+            display.local_time(experiment.updated),
             experiment.purpose,
             experiment.owner,
             experiment.label,
@@ -65,23 +60,5 @@ def restore(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def tracking_settings(arguments: argparse.Namespace) -> TrackingSettings:
-    """Return the tracking settings that a command's flags, or the file in this folder, name.
-
-    Calls to a server that does not answer fail within seconds from then on.
-    """
-    path = Path(arguments.config) if arguments.config else None
-    if path is None and Path(DEFAULT_FILE).is_file():
-        path = Path(DEFAULT_FILE)
-    settings = load_tracking(path, uri=arguments.tracking_uri)
-    for name, value in shipper_environment(settings).items():
-        os.environ.setdefault(name, value)
-    return settings
-
-
 def _evaluations(count: int) -> str:
     return "1 evaluation" if count == 1 else f"{count} evaluations"
-
-
-def _local_time(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")

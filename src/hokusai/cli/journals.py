@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from hokusai.cli import display
-from hokusai.cli.experiments import tracking_settings
+from hokusai.cli.settings import tracking_settings
 from hokusai.tracking.journal import JournalReader
 from hokusai.tracking.journal_folders import (
     check_journal,

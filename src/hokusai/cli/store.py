@@ -10,15 +10,13 @@ import sys
 import urllib.error
 import urllib.request
 import webbrowser
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hokusai.cli import display
-from hokusai.cli.arguments import DEFAULT_FILE
-from hokusai.config import load_tracking
+from hokusai.cli.settings import tracking_settings
 from hokusai.errors import HokusaiError, TrackingError
-from hokusai.tracking.mlflow_config import shipper_environment, sqlite_path
+from hokusai.tracking.mlflow_config import sqlite_path
 from hokusai.tracking.mlflow_names import from_mlflow_name
 
 if TYPE_CHECKING:
@@ -49,7 +47,7 @@ def runs(arguments: argparse.Namespace) -> int:
             (
                 run.run_id[:8],
                 run.name,
-                _local_time(run.start_time),
+                display.local_time(run.start_time),
                 run.parameters.get("data.contributions", ""),
                 run.status,
                 metric,
@@ -74,7 +72,7 @@ def show(arguments: argparse.Namespace) -> int:
 
 def ui(arguments: argparse.Namespace) -> int:
     """Serve the MLflow UI on a local store, or open the one of the tracking server."""
-    settings = _tracking(arguments)
+    settings = tracking_settings(arguments)
     if settings.uri.startswith(("http://", "https://")):
         _show_address(settings.uri, open_browser=not arguments.no_browser)
         return 0
@@ -110,9 +108,7 @@ def sync(arguments: argparse.Namespace) -> int:
     from hokusai.tracking.journal import find_journals, is_being_written
     from hokusai.tracking.shipper import read_shipping_state
 
-    settings = _tracking(arguments)
-    for name, value in shipper_environment(settings).items():
-        os.environ.setdefault(name, value)
+    settings = tracking_settings(arguments)
     folders = tuple(map(Path, arguments.journals)) or find_journals(settings.journal)
     failures = 0
     stores: dict[str, MlflowStore] = {}
@@ -149,21 +145,12 @@ def _sync_one(folder: Path, settings: TrackingSettings, uri: str | None, stores:
     return f"shipped to {stores[destination].uri} ({state.confirmed} entries, {len(state.run_ids)} runs)"
 
 
-def _tracking(arguments: argparse.Namespace) -> TrackingSettings:
-    path = Path(arguments.config) if arguments.config else None
-    if path is None and Path(DEFAULT_FILE).is_file():
-        path = Path(DEFAULT_FILE)
-    return load_tracking(path, uri=arguments.tracking_uri)
-
-
 def _open_store(arguments: argparse.Namespace) -> MlflowStore:
-    settings = _tracking(arguments)
+    settings = tracking_settings(arguments)
     path = sqlite_path(settings.uri)
     if path is not None and not path.exists():
         msg = f"{path}: no tracking store here yet. Make one with `{display.command_name()} demo`, or name another."
         raise TrackingError(msg)
-    for name, value in shipper_environment(settings).items():
-        os.environ.setdefault(name, value)
     from hokusai.tracking.mlflow_client import MlflowStore
 
     return MlflowStore(settings.uri, registry_uri=settings.registry_uri)
@@ -171,7 +158,7 @@ def _open_store(arguments: argparse.Namespace) -> MlflowStore:
 
 def _print_run(run: StoredRun, store: MlflowStore) -> None:
     seconds = "" if run.end_time is None else f", {(run.end_time - run.start_time) / 1000:.3f} s"
-    print(f"{run.name}  {run.run_id}  {run.status}  {_local_time(run.start_time)}{seconds}")
+    print(f"{run.name}  {run.run_id}  {run.status}  {display.local_time(run.start_time)}{seconds}")
     sections = (
         ("parameter", [(from_mlflow_name(name), value) for name, value in sorted(run.parameters.items())]),
         ("metric", [(from_mlflow_name(name), repr(value)) for name, value in sorted(run.metrics.items())]),
@@ -219,10 +206,6 @@ def _show_address(address: str, *, open_browser: bool) -> None:
     print(f"MLflow UI: {address}", flush=True)
     if open_browser:
         webbrowser.open(address)
-
-
-def _local_time(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _number(value: float | None, template: str) -> str:
