@@ -451,6 +451,18 @@ def test_runs_have_keys_of_their_own_even_when_they_share_a_name_and_start_in_th
     assert {each.run for each in recorded(journal, EndRun)} == {KEY, *(start.run for start in starts)}
 
 
+def test_a_name_that_looks_like_the_number_of_another_runs_key_has_a_key_of_its_own(
+    journal: MemoryJournal, run: Run
+) -> None:
+    for name in ("step", "step#2", "step", "step#2", "step##2"):
+        with run.child(name):
+            pass
+    keys = [start.run for start in recorded(journal, StartRun)[1:]]
+    assert keys[0] == f"{KEY}:step"
+    assert keys[2] == f"{KEY}:step#2"
+    assert len(set(keys)) == 5
+
+
 def test_a_run_that_another_process_began_goes_on_by_its_link(run: Run) -> None:
     link = RunLink.from_text(run.link.to_text())
     assert link == run.link == RunLink(key=KEY, name="parent", evaluation=KEY, experiment="trials")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import secrets
 import socket
@@ -29,9 +28,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from hokusai.errors import HokusaiError, JournalError, TrackingError, TrackingServerError
-from hokusai.tracking.journal import JOURNAL_FILE, JournalReader, find_journals, is_being_written
+from hokusai.tracking.journal import JournalReader, find_journals, is_being_written
 from hokusai.tracking.mlflow_config import default_store_uri, redact_credentials, shipper_environment, sqlite_path
-from hokusai.tracking.operations import OpenJournal, from_json
 from hokusai.tracking.server_probe import (
     REQUEST_SECONDS,
     CheckStatus,
@@ -43,7 +41,7 @@ from hokusai.tracking.server_probe import (
     probe_server,
     within,
 )
-from hokusai.tracking.shipper import read_shipping_state, ship
+from hokusai.tracking.shipper import read_destination, read_shipping_state, ship
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,6 +50,7 @@ if TYPE_CHECKING:
 
     from hokusai.tracking.mlflow_client import MlflowStore
     from hokusai.tracking.mlflow_config import TrackingSettings
+    from hokusai.tracking.operations import OpenJournal
     from hokusai.tracking.stored_values import RunningRun, ScratchRun
 
 __all__ = ["LOST_AFTER_HOURS", "Check", "CheckStatus", "ConnectionReport", "check_connection"]
@@ -523,13 +522,11 @@ def _round_trip(store: MlflowStore, run_id: str, path: str) -> Finding:
 
 
 def _header(folder: Path) -> OpenJournal | None:
-    """Return a journal's first entry, if it can be read, without reading the rest."""
+    """Return a journal's first entry, if it can be read."""
     try:
-        with (folder / JOURNAL_FILE).open("rb") as file:
-            operation = from_json(json.loads(file.readline()))
-    except (OSError, ValueError, AttributeError, JournalError):
+        return read_destination(folder)
+    except JournalError:
         return None
-    return operation if isinstance(operation, OpenJournal) else None
 
 
 def _evaluation(folder: Path) -> str:
@@ -548,9 +545,8 @@ def _leftover(folder: Path) -> _Leftover | None:
     try:
         is_written = is_being_written(folder)
         # A journal may be large, and one that is being written is its writer's affair.
-        reader = None if is_written else JournalReader(folder)
-        while reader and (entries := reader.read_new()):
-            started_at = entries[0].time if started_at is None else started_at
+        for entry in () if is_written else JournalReader(folder):
+            started_at = entry.time if started_at is None else started_at
     except JournalError as error:
         return _Leftover(folder=folder, destination=destination, is_written=False, started_at=None, problem=str(error))
     return _Leftover(folder=folder, destination=destination, is_written=is_written, started_at=started_at)

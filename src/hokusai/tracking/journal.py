@@ -363,7 +363,7 @@ class JournalReader:
         self.sequence = 0
         self.link = FIRST_LINK
 
-    def read_new(self) -> list[Entry]:
+    def read_new(self, *, at_most: int = ENTRIES_PER_READ) -> list[Entry]:
         """Return whole lines that came since the last call, at most 5,000; nothing when there are no more.
 
         Raises:
@@ -374,7 +374,7 @@ class JournalReader:
         try:
             with path.open("rb") as file:
                 file.seek(self.offset)
-                while len(entries) < ENTRIES_PER_READ and (line := file.readline()).endswith(b"\n"):
+                while len(entries) < at_most and (line := file.readline()).endswith(b"\n"):
                     entries.append(self._check(line[:-1]))
                     self.offset += len(line)
         except FileNotFoundError:

@@ -15,6 +15,7 @@ import json
 import signal
 import threading
 import traceback
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -152,6 +153,7 @@ class Tracker:
         self._closing_tags = closing_tags
         self._part = part
         self._mutex = threading.Lock()
+        self._counts: Counter[str] = Counter()
         self.started: list[tuple[str, str]] = []
 
     @contextmanager
@@ -175,10 +177,11 @@ class Tracker:
     def start_child(self, parent: Run, name: str) -> Iterator[Run]:
         """Open a child run for the length of a ``with`` block; :meth:`Run.child` is the usual way."""
         with self._mutex:
-            earlier = sum(1 for _, started in self.started if started == name)
-            part, number = f"@{self._part}" if self._part else "", f"#{earlier + 1}" if earlier else ""
-            key = f"{self.evaluation}:{name}{part}{number}"
-            self.started.append((key, name))
+            self._counts[name] += 1
+            count = self._counts[name]
+            part, number = f"@{self._part}" if self._part else "", f"#{count}" if count > 1 else ""
+            # Doubled, so that a name that ends in a number is not taken for the number of another name's run.
+            key = f"{self.evaluation}:{name.replace('#', '##')}{part}{number}"
         run = Run(self, key=key, name=name)
         tags = self._own_tags(key) | {naming.STEP_TAG: name}
         with self._recorded(run, StartRun(run=key, name=name, parent=parent.key, tags=tags)):
@@ -188,8 +191,7 @@ class Tracker:
     def _recorded(
         self, run: Run, start: Operation, *, closing_tags: Callable[[], Mapping[str, str]] | None = None
     ) -> Iterator[None]:
-        if run.key not in (key for key, _ in self.started):
-            self.started.append((run.key, run.name))
+        self.started.append((run.key, run.name))
         self.journal.append(start)
         if self._listener:
             self._listener.run_started(run.key, run.name)

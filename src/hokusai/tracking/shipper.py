@@ -443,7 +443,7 @@ def read_destination(folder: Path) -> OpenJournal:
     Raises:
         JournalError: The journal is empty or damaged.
     """
-    entries: Sequence[Entry] = JournalReader(folder).read_new()
+    entries: Sequence[Entry] = JournalReader(folder).read_new(at_most=1)
     if not entries or not isinstance(entries[0].operation, OpenJournal):
         msg = f"{folder}: the journal does not begin with its header; nothing was recorded in it."
         raise JournalError(msg)
