@@ -202,10 +202,12 @@ def test_an_outage_is_a_warning_and_on_request_an_error(
     assert f"{run.key} is not in MLflow yet" in record.getMessage()
     strict = hokusai.TrackingSettings(**away, on_outage="fail")  # type: ignore[arg-type]
     with (
-        pytest.raises(TrackingServerError, match="hokusai sync"),
+        pytest.raises(TrackingServerError, match="hokusai sync") as caught,
         hokusai.track("w", settings=strict, shipping=shipping),
     ):
         pass
+    # What the shipper said is said once.
+    assert str(caught.value).count("hokusai sync") == str(caught.value).count(nowhere) == 1
     # The user's own exception is not replaced by it.
     with pytest.raises(KeyError, match="mine"), hokusai.track("w", settings=strict, shipping=shipping):
         raise KeyError("mine")

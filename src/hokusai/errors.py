@@ -194,6 +194,13 @@ class TrackingServerError(TrackingError):
         advice = advice or usual
         super().__init__(f"{store}: {problem} What was recorded is safe in the journal. {advice}")
 
+    @classmethod
+    def repeat(cls, store: str, message: str) -> TrackingServerError:
+        """Return an outage whose message another process has written already, whole."""
+        error = cls(store, "", is_outage=True)
+        error.args = (message,)
+        return error
+
 
 class RunNotFoundError(TrackingError):
     """No run answers to the given name.

@@ -168,5 +168,5 @@ def report_outage(session: Session, settings: TrackingSettings) -> None:
     if summary is None or summary.shipped:
         return
     if settings.on_outage == "fail":
-        raise TrackingServerError(summary.uri, summary.problem, is_outage=True)
+        raise TrackingServerError.repeat(summary.uri, summary.problem)
     _logger.warning("%s is not in MLflow yet: %s", session.evaluation, summary.problem)

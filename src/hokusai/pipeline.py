@@ -111,8 +111,8 @@ def run(
         report = evaluate_contribution(config, identity=identity, tracker=session.tracker, registry=registry)
     summary = session.summary
     if summary is not None and not summary.shipped and settings.on_outage == "fail":
-        problem = f"{summary.problem} The report is in {identity.delta_file}."
-        raise TrackingServerError(summary.uri, problem, is_outage=True)
+        message = f"{summary.problem} The report is in {identity.delta_file}."
+        raise TrackingServerError.repeat(summary.uri, message)
     return dataclasses.replace(report, tracking=summary)
 
 
