@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 # A stamp is newer than the pins when what they name is installed; then no pip runs at all.
 RUNTIME := $(VENV)/installed-runtime
 DEVELOPMENT := $(VENV)/installed-development
+BENCHMARKS := $(VENV)/installed-benchmarks
 LOCK := $(VENV)/lock
 COMPILE := $(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
@@ -41,7 +42,7 @@ lint: $(DEVELOPMENT) ## check format, lint, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(DEVELOPMENT) ## measure start-up, tracking and shipping, as ratios
+bench: $(BENCHMARKS) ## measure start-up, tracking and shipping, as ratios
 	$(BIN)/python benchmarks/run.py
 
 docs: $(DEVELOPMENT) ## run the documentation's examples and check its links
@@ -50,6 +51,7 @@ docs: $(DEVELOPMENT) ## run the documentation's examples and check its links
 lock: $(LOCK)/bin/uv ## pin every dependency anew, with hashes; UPGRADE=1 takes the newest versions
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --output-file requirements.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group bench --constraint requirements.txt --constraint requirements-dev.txt --output-file requirements-bench.txt
 
 schema: $(RUNTIME) ## write the tables of a fresh store of the pinned MLflow, after its pin has moved
 	$(BIN)/python tools/dump_mlflow_schema.py
@@ -76,6 +78,10 @@ $(RUNTIME): requirements.txt pyproject.toml | $(BIN)/python
 
 $(DEVELOPMENT): requirements-dev.txt $(RUNTIME)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(BENCHMARKS): requirements-bench.txt $(DEVELOPMENT)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
 	@touch $@
 
 $(LOCK)/bin/uv:

@@ -9,8 +9,12 @@ and what to do next. ``exit_code`` is what the command line returns for it.
     ├── ConfigurationError        a setting is unknown, of the wrong type, or missing
     ├── DataError                 a table cannot be used
     │   ├── UnreadableTableError    its bytes are not a table in the declared format
+    │   │   └── TableLimitError       it is beyond a limit that guards against bombs and accidents
     │   ├── SchemaMismatchError     columns are missing
     │   ├── ValueMismatchError      a value does not fit its column's type
+    │   ├── ContractViolationError  a table breaks the data contract
+    │   ├── PersonalDataError       personal data stand in the table, and the policy is to refuse them
+    │   ├── DuplicateRowsError      contributed rows are not new, and the policy is to refuse them
     │   └── BenchmarkLeakError      rows of the benchmark stand in the training data
     ├── ModelError                a model cannot be loaded, trained or used
     │   └── UntrustedModelError     loading it would run code from the file
@@ -18,7 +22,8 @@ and what to do next. ``exit_code`` is what the command line returns for it.
     │   ├── InvalidFactError        a name or value cannot be recorded
     │   ├── JournalError            the local journal is damaged, locked or unwritable
     │   ├── TrackingServerError     the tracking server refused or did not answer
-    │   └── RunNotFoundError        no run answers to the given name
+    │   ├── RunNotFoundError        no run answers to the given name
+    │   └── DatasetNotFoundError    no recorded dataset answers to the given name or digest
     └── NotOfflineError           a test tried to leave this machine
 """
 
@@ -32,14 +37,19 @@ if TYPE_CHECKING:
 __all__ = [
     "BenchmarkLeakError",
     "ConfigurationError",
+    "ContractViolationError",
     "DataError",
+    "DatasetNotFoundError",
+    "DuplicateRowsError",
     "HokusaiError",
     "InvalidFactError",
     "JournalError",
     "ModelError",
     "NotOfflineError",
+    "PersonalDataError",
     "RunNotFoundError",
     "SchemaMismatchError",
+    "TableLimitError",
     "TrackingError",
     "TrackingServerError",
     "UnreadableTableError",
@@ -86,6 +96,20 @@ class UnreadableTableError(DataError):
     """A file's bytes are not a table in the declared format."""
 
 
+class TableLimitError(UnreadableTableError):
+    """A table is beyond a limit that guards against bombs and accidents.
+
+    Attributes:
+        limit: The setting that holds the limit, such as ``data.limits.max_rows``.
+        allowed: The limit.
+    """
+
+    def __init__(self, source: str, *, limit: str, got: str, allowed: int, unit: str, advice: str = "") -> None:
+        self.limit, self.allowed = limit, allowed
+        problem = f"{got}, expected at most {allowed:,} {unit}. "
+        super().__init__(source, f"{problem}{advice or 'Split the file'}, or raise {limit}.")
+
+
 class SchemaMismatchError(DataError):
     """A table lacks columns that the evaluation needs.
 
@@ -120,6 +144,57 @@ class ValueMismatchError(DataError):
             source,
             f"column {column!r}, data row {row}: got {self.value!r}, expected {expected}. "
             f"{hint or 'Mend the value, or declare the type of the column under data.types.'}",
+        )
+
+
+class ContractViolationError(DataError):
+    """A table breaks the data contract.
+
+    Attributes:
+        contract: The contract's file.
+        violations: One sentence for each broken rule.
+    """
+
+    def __init__(self, source: str, *, contract: str, violations: Collection[str]) -> None:
+        self.contract, self.violations = contract, tuple(violations)
+        more = f" (and {len(self.violations) - 1} more)" if len(self.violations) > 1 else ""
+        super().__init__(
+            source,
+            f"breaks the contract {contract}: {self.violations[0]}{more}. "
+            "Mend the rows, or change the contract if it is wrong; `hokusai check` lists every finding.",
+        )
+
+
+class PersonalDataError(DataError):
+    """Personal data stand in a table, and the policy is to refuse them. The message holds counts, never a value.
+
+    Attributes:
+        found: Pairs of column and kind.
+    """
+
+    def __init__(self, source: str, *, found: Collection[tuple[str, str]]) -> None:
+        self.found = tuple(found)
+        places = ", ".join(f"{kind} in column {column!r}" for column, kind in self.found)
+        super().__init__(
+            source,
+            f"personal data: {places}; expected none. Take them out, or set what to do with each kind under "
+            "data.personal_data: drop, mask or hash. `hokusai check` counts what was found.",
+        )
+
+
+class DuplicateRowsError(DataError):
+    """Contributed rows are not new, and the policy is to refuse them.
+
+    Attributes:
+        rows: How many rows stand elsewhere.
+    """
+
+    def __init__(self, source: str, *, rows: int, where: str) -> None:
+        self.rows = rows
+        super().__init__(
+            source,
+            f"{rows} rows stand in {where} already, expected none. "
+            'Take them out, or set data.duplicates = "remove" to evaluate without them.',
         )
 
 
@@ -214,6 +289,21 @@ class RunNotFoundError(TrackingError):
         super().__init__(
             f"no run {run!r} in {store}, expected a run id, its first characters, or a run name. "
             "List what is there with `hokusai runs`."
+        )
+
+
+class DatasetNotFoundError(TrackingError):
+    """No recorded dataset answers to the given name or digest.
+
+    Attributes:
+        dataset: What was asked for.
+    """
+
+    def __init__(self, dataset: str, *, store: str) -> None:
+        self.dataset = dataset
+        super().__init__(
+            f"no dataset {dataset!r} in {store}, expected a content digest, its first characters, or a name. "
+            "List what is there with `hokusai dataset list`."
         )
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "Decision",
     "DeltaReport",
     "EvaluationIdentity",
+    "Finding",
     "FittedModel",
     "IntegratedData",
     "Metric",
@@ -38,6 +39,7 @@ __all__ = [
     "Outcome",
     "Predictions",
     "RunReference",
+    "Severity",
     "Task",
     "TrackingSummary",
     "TrainedModels",
@@ -47,6 +49,7 @@ __all__ = [
 Task = Literal["classification", "regression"]
 Arm = Literal["control", "candidate", "baseline"]
 Outcome = Literal["accept", "reject", "not enough evidence"]
+Severity = Literal["error", "warning", "note"]
 DatasetContext = Literal["base", "contribution", "benchmark", "integrated"]
 
 
@@ -69,6 +72,30 @@ class Metric:
     unit: str
     lower: float | None = None
     upper: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a check found in a table.
+
+    Attributes:
+        check: The kind of check, such as ``missing_values``; a fixed word, for programs.
+        severity: ``error`` when an evaluation would refuse the table or be misled by it, ``warning`` when its owner
+            should look, ``note`` for what is good to know.
+        message: One sentence. It never holds personal data.
+        column: The column concerned, or None.
+        rows: How many rows are concerned, or None when the finding is not about rows.
+        first_rows: Numbers of the first of them, counted from 1 without the header; at most five.
+        advice: What to do, one sentence; may be empty.
+    """
+
+    check: str
+    severity: Severity
+    message: str
+    column: str | None = None
+    rows: int | None = None
+    first_rows: tuple[int, ...] = ()
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
