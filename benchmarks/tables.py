@@ -27,7 +27,7 @@ _RUNS = 7
 
 def main() -> None:
     """Compare both, on tables made from one seed."""
-    table = _mixed_table(_DIGEST_ROWS, columns=12, rng=np.random.default_rng(0))
+    table = mixed_table(_DIGEST_ROWS, columns=12, rng=np.random.default_rng(0))
     buffers = [buffer for column in table.columns for buffer in column.combine_chunks().buffers() if buffer]
     sides = [
         Side("SHA-256 over the table's bytes", lambda: cost_of(lambda: _sha256(buffers)), _RUNS),
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _compare_readers(path: Path) -> None:
-    table = _mixed_table(_CSV_ROWS, columns=16, rng=np.random.default_rng(1))
+    table = mixed_table(_CSV_ROWS, columns=16, rng=np.random.default_rng(1))
     # Only Parquet can carry a timestamp; in a CSV file it is a text to all readers.
     table = pa.table({n: c.cast(pa.string()) if pa.types.is_timestamp(c.type) else c for n, c in _columns(table)})
     arrow_csv.write_csv(table, path)
@@ -68,7 +68,7 @@ def _sha256(buffers: list[pa.Buffer]) -> str:
     return digest.hexdigest()
 
 
-def _mixed_table(rows: int, *, columns: int, rng: np.random.Generator) -> pa.Table:
+def mixed_table(rows: int, *, columns: int, rng: np.random.Generator) -> pa.Table:
     """A table whose columns take turns: integers, floats, short and long texts, booleans, timestamps; some nulls."""
     words = pa.array([f"word-{number:04}" for number in range(5_000)])
     sentences = pa.array([" ".join(["several", "words", str(number), "é"] * 3) for number in range(20_000)])

@@ -9,12 +9,14 @@ from __future__ import annotations
 import tempfile
 import time
 from contextlib import chdir
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import Cost, Samples, Side, alternate, cost_of, print_table
 
 import hokusai
+from hokusai.datasets.reader_process import TableReader
 from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.pipeline import evaluate_contribution
 from hokusai.records import EvaluationIdentity
@@ -48,7 +50,7 @@ class _EndOfWork:
 def main() -> None:
     """Compare the two, and show where the tracked one waits."""
     # As `hokusai demo` does: the store and the journals go where the command is called.
-    with tempfile.TemporaryDirectory(prefix="hokusai-bench-") as name, chdir(name):
+    with tempfile.TemporaryDirectory(prefix="hokusai-bench-") as name, chdir(name), TableReader() as reader:
         folder = Path(name)
         settings = TrackingSettings(uri=default_store_uri(folder))
         config = penguins_config("dream", settings)
@@ -64,12 +66,15 @@ def main() -> None:
                 delta_file=folder / "delta.json",
             )
             tracker = Tracker(MemoryJournal(), evaluation="nowhere", run_name="nowhere")
-            evaluate_contribution(config, identity=identity, tracker=tracker, registry=ModelRegistry(settings.uri))
+            registry = ModelRegistry(settings.uri)
+            evaluate_contribution(
+                config, identity=identity, tracker=tracker, registry=registry, reader=reader, now=datetime.now(UTC)
+            )
 
         def tracked() -> Cost:
             listener, began = _EndOfWork(), time.perf_counter()
             reports: list[DeltaReport] = []
-            cost = cost_of(lambda: reports.append(hokusai.run(config, listener=listener, shipping=shipping)))
+            cost = cost_of(lambda: reports.append(hokusai.run(config, listener=listener, shipping=shipping, reader=reader)))
             if reports[0].tracking is None or not reports[0].tracking.shipped:
                 raise SystemExit(f"the record did not reach MLflow: {reports[0].tracking}")
             working.wall.append(listener.moment - began)

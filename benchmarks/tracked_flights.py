@@ -15,6 +15,7 @@ import tempfile
 import zipfile
 from contextlib import chdir
 from importlib.resources import files
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,11 @@ from benchmarks.measure import Side, alternate, cost_of, print_table
 
 import hokusai
 from hokusai.config import PipelineConfig
+from hokusai.datasets.reader_process import TableReader
 from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.pipeline import evaluate_contribution
 from hokusai.records import EvaluationIdentity
-from hokusai.steps.data_integration import ContributionSettings, DataSettings
+from hokusai.steps.data_settings import ContributionSettings, DataSettings
 from hokusai.steps.delta_computation import DeltaSettings
 from hokusai.steps.model_training import TrainingSettings
 from hokusai.tracking.journal import MemoryJournal
@@ -45,7 +47,7 @@ def main() -> None:
     """Compare the three."""
     os.environ["OMP_NUM_THREADS"] = "1"  # Read when scikit-learn is loaded, which nothing has done yet.
     # As a user would: the store and the journals go where the command is called.
-    with tempfile.TemporaryDirectory(prefix="hokusai-bench-") as name, chdir(name):
+    with tempfile.TemporaryDirectory(prefix="hokusai-bench-") as name, chdir(name), TableReader() as reader:
         folder = Path(name)
         settings = TrackingSettings(uri=default_store_uri(folder))
         config = _config(folder, settings)
@@ -58,10 +60,13 @@ def main() -> None:
                 delta_file=folder / "delta.json",
             )
             tracker = Tracker(MemoryJournal(), evaluation="nowhere", run_name="nowhere")
-            evaluate_contribution(config, identity=identity, tracker=tracker, registry=ModelRegistry(settings.uri))
+            registry = ModelRegistry(settings.uri)
+            evaluate_contribution(
+                config, identity=identity, tracker=tracker, registry=registry, reader=reader, now=datetime.now(UTC)
+            )
 
         def tracked(shipping: ShippingProcess | None) -> None:
-            report = hokusai.run(config, shipping=shipping)
+            report = hokusai.run(config, shipping=shipping, reader=reader)
             if report.tracking is None or not report.tracking.shipped:
                 raise SystemExit(f"the record did not reach MLflow: {report.tracking}")
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hokusai.config import PipelineConfig, load_config, load_tracking, require_valid, setting_keys
 from hokusai.errors import ConfigurationError
 from hokusai.steps.baseline_loader import BaselineSettings
-from hokusai.steps.data_integration import ContributionSettings, DataSettings
+from hokusai.steps.data_settings import ContributionSettings, DataSettings
 from hokusai.steps.delta_computation import DeltaSettings
 from hokusai.steps.evaluation import EvaluationSettings
 from hokusai.steps.model_training import TrainingSettings
@@ -49,7 +49,7 @@ SECTIONS = {
     "tracking": TrackingSettings,
 }
 # The only commented line of the template that shows an example: the default is a folder that has no name beforehand.
-EXAMPLES = {"delta.output"}
+EXAMPLES = {"delta.output", "data.contract", "data.hash_key_file"}
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +57,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand in a folder with the demo's files, as after ``hokusai init``."""
     for source in packaged_data().iterdir():
         shutil.copy(source, tmp_path)
+    for name in ("contract.toml", "hash.key"):
+        (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -378,8 +380,21 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "data.exclude": st.lists(TEXTS, max_size=3),
     "data.types": st.dictionaries(TEXTS, COLUMN_TYPES, max_size=3),
     "data.missing_values": st.lists(TEXTS, max_size=3),
-    "data.delimiter": st.sampled_from([",", ";", "\t", "|", "é"]),
+    "data.delimiter": st.sampled_from(["", ",", ";", "\t", "|", "é"]),
+    "data.encoding": TEXTS,
+    "data.contract": FILES,
+    "data.key": st.lists(TEXTS, max_size=3),
+    "data.merge": st.sampled_from(["append", "update", "replace"]),
+    "data.winner": st.sampled_from(["first", "last"]),
     "data.benchmark_overlap": st.sampled_from(["remove", "refuse"]),
+    "data.duplicates": st.sampled_from(["remove", "refuse", "keep"]),
+    "data.near_duplicates": st.sampled_from(["report", "remove", "off"]),
+    "data.personal_data": st.dictionaries(TEXTS, st.sampled_from(["refuse", "drop", "mask", "hash", "keep"]), max_size=2),
+    "data.hash_key_file": FILES,
+    "data.sample_rows": st.integers(0, 2**53),
+    "data.snapshots": st.sampled_from(["auto", "always", "never"]),
+    "data.snapshot_bytes": st.integers(0, 2**53),
+    "data.limits": st.dictionaries(st.sampled_from(["max_rows", "max_bytes"]), st.integers(1, 2**53), max_size=2),
     "baseline.source": TEXTS | st.just("models:/a/1") | st.just("runs:/a/b"),
     "training.estimator": TEXTS,
     "training.parameters": st.dictionaries(
@@ -490,7 +505,8 @@ def test_the_template_shows_every_setting_once() -> None:
     assert len(keys) == len(set(keys))
     own = {key for key in keys if not key.startswith("data.contributions.")}
     assert own | {"data.contributions"} == set(setting_keys())
-    assert set(keys) - own == {"data.contributions.path", "data.contributions.name"}
+    contribution = {f"data.contributions.{each.name}" for each in dataclasses.fields(ContributionSettings)}
+    assert set(keys) - own == contribution
 
 
 def test_the_commented_lines_of_the_template_are_the_defaults() -> None:
@@ -500,9 +516,12 @@ def test_the_commented_lines_of_the_template_are_the_defaults() -> None:
     untouched = accepted(text)
     for key in commented:
         section, _, name = key.rpartition(".")
-        if key == "data.contributions.name":
-            assert config.data.contributions[0].label == untouched.data.contributions[0].label
-            assert config.data.contributions[0] != untouched.data.contributions[0]
+        if section == "data.contributions":
+            if name == "name":
+                assert config.data.contributions[0].label == untouched.data.contributions[0].label
+                assert config.data.contributions[0] != untouched.data.contributions[0]
+            else:
+                assert getattr(config.data.contributions[0], name) == getattr(untouched.data.contributions[0], name)
             continue
         field = next(each for each in dataclasses.fields(SECTIONS[section]) if each.name == name)
         default = field.default_factory() if callable(field.default_factory) else field.default

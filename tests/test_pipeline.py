@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import yaml
 
 import hokusai
 from hokusai.config import load_config
+from hokusai.datasets.reader_process import TableReader
 from hokusai.digests import file_sha256
 from hokusai.errors import (
     BenchmarkLeakError,
@@ -44,6 +46,7 @@ with warnings.catch_warnings(action="ignore"):  # MLflow warns while it is impor
 if TYPE_CHECKING:
     from hokusai.records import DeltaReport, MetricDelta
 
+NOW = datetime(2030, 1, 2, tzinfo=UTC)
 NOWHERE = "sqlite:////nowhere/mlflow.db"
 FEATURES = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
 BASE, DREAM, TORGERSEN, BENCHMARK = (
@@ -109,7 +112,10 @@ def rehearse(
         project="test", evaluation="e", registered_model="m", delta_file=folder / "out" / "delta.json"
     )
     tracker = Tracker(journal or MemoryJournal(), evaluation="e", run_name="rehearsal")
-    return evaluate_contribution(config, identity=identity, tracker=tracker, registry=ModelRegistry(store))
+    with TableReader() as reader:
+        return evaluate_contribution(
+            config, identity=identity, tracker=tracker, registry=ModelRegistry(store), reader=reader, now=NOW
+        )
 
 
 def evaluate(folder: Path, contribution: pd.DataFrame, **arguments: Any) -> DeltaReport:
@@ -289,8 +295,11 @@ def test_an_interrupt_ends_the_runs_as_killed(tmp_path: Path) -> None:
     journal = MemoryJournal()
     tracker = Tracker(journal, evaluation="e", run_name="r", listener=Impatient())
     identity = EvaluationIdentity(project="p", evaluation="e", registered_model="m", delta_file=tmp_path / "delta.json")
-    with pytest.raises(KeyboardInterrupt):
-        evaluate_contribution(penguins(tmp_path), identity=identity, tracker=tracker, registry=ModelRegistry(NOWHERE))
+    registry = ModelRegistry(NOWHERE)
+    with TableReader() as reader, pytest.raises(KeyboardInterrupt):
+        evaluate_contribution(
+            penguins(tmp_path), identity=identity, tracker=tracker, registry=registry, reader=reader, now=NOW
+        )
     ended = {each.run: each.status for each in journal.operations if isinstance(each, EndRun)}
     assert ended["e"] == "KILLED"
     assert not (tmp_path / "delta.json").exists()

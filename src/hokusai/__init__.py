@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hokusai.pipeline import run
     from hokusai.records import Decision, DeltaReport, MetricDelta
     from hokusai.steps.baseline_loader import BaselineSettings
-    from hokusai.steps.data_integration import ContributionSettings, DataSettings
+    from hokusai.steps.data_settings import ContributionSettings, DataSettings
     from hokusai.steps.delta_computation import DeltaSettings
     from hokusai.steps.evaluation import EvaluationSettings
     from hokusai.steps.model_training import TrainingSettings
@@ -70,8 +70,8 @@ __all__ = [
 
 _HOMES = {
     "BaselineSettings": "hokusai.steps.baseline_loader",
-    "ContributionSettings": "hokusai.steps.data_integration",
-    "DataSettings": "hokusai.steps.data_integration",
+    "ContributionSettings": "hokusai.steps.data_settings",
+    "DataSettings": "hokusai.steps.data_settings",
     "Decision": "hokusai.records",
     "DeltaReport": "hokusai.records",
     "DeltaSettings": "hokusai.steps.delta_computation",

@@ -24,7 +24,7 @@ from annotated_types import Len
 
 from hokusai.errors import ConfigurationError
 from hokusai.steps.baseline_loader import BaselineSettings
-from hokusai.steps.data_integration import DataSettings
+from hokusai.steps.data_settings import DataSettings
 from hokusai.steps.delta_computation import DeltaSettings
 from hokusai.steps.evaluation import EvaluationSettings
 from hokusai.steps.model_training import TrainingSettings
@@ -32,7 +32,7 @@ from hokusai.tracking.mlflow_config import TrackingSettings, default_store_uri, 
 from hokusai.tracking.naming import require_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from pydantic import ValidationError
 
@@ -145,7 +145,11 @@ def setting_keys() -> tuple[str, ...]:
 
 
 def load_config(
-    path: Path | None, *, flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+    path: Path | None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    in_memory: Collection[str] = (),
 ) -> ResolvedConfig:
     """Read one evaluation's configuration.
 
@@ -153,6 +157,8 @@ def load_config(
         path: The TOML file, or None for none.
         flags: Values given on the command line by dotted key: texts are parsed, other values are taken as they are.
         environment: Environment variables; default those of this process.
+        in_memory: Names of the tables that are given in memory, so that their files need not be there: ``base``,
+            ``benchmark``, or a contribution's name.
 
     Raises:
         ConfigurationError: A key is unknown, a value has the wrong type, or something needed is missing.
@@ -171,12 +177,16 @@ def load_config(
         origins[key] = origin
     config = _validate(PipelineConfig, values, origins, path)
     config = _absolute_defaults(config, folder)
-    _check_names_and_files(config, origins)
+    _check_names_and_files(config, origins, in_memory)
     return ResolvedConfig(config=config, folder=folder, origins=origins)
 
 
-def require_valid(config: PipelineConfig) -> PipelineConfig:
+def require_valid(config: PipelineConfig, *, in_memory: Collection[str] = ()) -> PipelineConfig:
     """Return a configuration that was built in code, checked as strictly as one that was read.
+
+    Args:
+        config: The configuration.
+        in_memory: Names of the tables that are given in memory; see :func:`load_config`.
 
     Raises:
         ConfigurationError: A value has the wrong type or is out of its range, a name is not allowed, a file is missing.
@@ -184,7 +194,7 @@ def require_valid(config: PipelineConfig) -> PipelineConfig:
     # Not by pydantic, which writes an infinity as null: the setting would change without a word.
     values = json.loads(json.dumps(dataclasses.asdict(config), default=str))
     checked = _validate(PipelineConfig, values, {}, None)
-    _check_names_and_files(checked, {})
+    _check_names_and_files(checked, {}, in_memory)
     return checked
 
 
@@ -434,7 +444,9 @@ def _translate(
     return ConfigurationError(problem, key=key, source=origin.source, line=origin.line)
 
 
-def _check_names_and_files(config: PipelineConfig, origins: Mapping[str, Origin]) -> None:
+def _check_names_and_files(
+    config: PipelineConfig, origins: Mapping[str, Origin], in_memory: Collection[str]
+) -> None:
     def refuse(key: str, problem: str) -> None:
         origin = _nearest(origins, key) or (_DEFAULT if origins else _CODE)
         raise ConfigurationError(problem, key=key, source=origin.source, line=origin.line)
@@ -445,10 +457,20 @@ def _check_names_and_files(config: PipelineConfig, origins: Mapping[str, Origin]
         require_names(config.tracking, project=config.project)
     except ConfigurationError as error:
         refuse(error.key, error.problem)
-    files = {"data.base": config.data.base, "data.benchmark": config.data.benchmark}
-    files |= {f"data.contributions.{n}.path": item.path for n, item in enumerate(config.data.contributions)}
-    for key, file in files.items():
-        if not file.is_file():
+    data = config.data
+    tables = [("data.base", "base", data.base), ("data.benchmark", "benchmark", data.benchmark)]
+    tables += [(f"data.contributions.{n}.path", item.label, item.path) for n, item in enumerate(data.contributions)]
+    unknown = sorted(set(in_memory) - {name for _, name, _ in tables})
+    if unknown:
+        names = ", ".join(repr(name) for _, name, _ in tables)
+        refuse("data", f"a table was given for {unknown[0]!r}, expected one for {names}.")
+    for key, name, path in tables:
+        is_pattern = any(letter in path.name for letter in "*?[")
+        if name not in in_memory and not path.exists() and not (is_pattern and any(path.parent.glob(path.name))):
+            what = "no file fits" if is_pattern else "no such file:"
+            refuse(key, f"{what} {path}. Put it there, or name another.")
+    for key, file in (("data.contract", data.contract), ("data.hash_key_file", data.hash_key_file)):
+        if file is not None and not file.is_file():
             refuse(key, f"no such file: {file}. Put it there, or name another.")
 
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hokusai.config import PipelineConfig, ResolvedConfig, load_config, require_valid
+from hokusai.datasets.reader_process import TableReader
 from hokusai.errors import ConfigurationError, TrackingServerError
 from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.models.trainers import make_trainer
@@ -26,7 +29,7 @@ from hokusai.tracking.parameters import EvaluationParameters
 from hokusai.tracking.session import open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from os import PathLike
 
     from hokusai.models.trainers import Trainer
@@ -38,7 +41,14 @@ __all__ = ["evaluate_contribution", "run"]
 
 
 def evaluate_contribution(
-    config: PipelineConfig, *, identity: EvaluationIdentity, tracker: Tracker, registry: ModelRegistry
+    config: PipelineConfig,
+    *,
+    identity: EvaluationIdentity,
+    tracker: Tracker,
+    registry: ModelRegistry,
+    reader: TableReader,
+    now: datetime,
+    tables: Mapping[str, object] | None = None,
 ) -> DeltaReport:
     """Measure what the contributed data is worth, one tracked step at a time."""
     trainer, metric, metrics = _resolve_names(config)
@@ -47,7 +57,7 @@ def evaluate_contribution(
         with parent.child("load_baseline_model") as step:
             baseline = load_baseline_model(config.baseline, registry=registry, run=step)
         with parent.child("integrate_contributed_data") as step:
-            data = integrate_contributed_data(config.data, run=step)
+            data = integrate_contributed_data(config.data, reader=reader, tables=tables, now=now, run=step)
         with parent.child("train_new_model") as step:
             models = train_new_model(config.training, trainer=trainer, data=data, run=step)
         with parent.child("evaluate_on_benchmark") as step:
@@ -65,17 +75,23 @@ def evaluate_contribution(
 def run(
     config: PipelineConfig | ResolvedConfig | str | PathLike[str],
     *,
+    tables: Mapping[str, object] | None = None,
     listener: RunListener | None = None,
     shipping: Shipping | None = None,
+    reader: TableReader | None = None,
 ) -> DeltaReport:
     """Run one evaluation, tracked in MLflow.
 
     Args:
         config: The path of an ``evaluation.toml``, what :func:`~hokusai.config.load_config` made of one, or a
             configuration built in code.
+        tables: Tables in memory that take the place of files, by the part they play: ``base``, ``benchmark``, or a
+            contribution's name. pandas, Polars or Arrow.
         listener: Told when runs start and end; default None.
         shipping: What ships the journal, to be shared between evaluations of one store; by default a shipping process
             is started and ended.
+        reader: What reads the files, to be shared between evaluations; by default a reading process is started and
+            ended.
 
     Returns:
         The report. ``report.tracking`` says where the record is, and what could not be shipped if the tracking store
@@ -86,21 +102,24 @@ def run(
             only when ``tracking.on_outage`` is ``fail``, after everything else has been done.
     """
     if not isinstance(config, PipelineConfig):
-        resolved = config if isinstance(config, ResolvedConfig) else load_config(Path(config))
+        resolved = config if isinstance(config, ResolvedConfig) else load_config(Path(config), in_memory=tables or ())
         try:
-            return run(resolved.config, listener=listener, shipping=shipping)
+            return run(resolved.config, tables=tables, listener=listener, shipping=shipping, reader=reader)
         except ConfigurationError as error:
             raise resolved.locate(error) from error
-    config = require_valid(config)
+    config = require_valid(config, in_memory=tables or ())
     _, metric, _ = _resolve_names(config)
     settings = config.tracking
-    with open_session(
-        settings,
-        project=config.project,
-        experiment_tags={naming.LABEL_TAG: config.data.label, naming.METRIC_TAG: metric},
-        listener=listener,
-        shipping=shipping,
-    ) as session:
+    with (
+        TableReader() if reader is None else nullcontext(reader) as table_reader,
+        open_session(
+            settings,
+            project=config.project,
+            experiment_tags={naming.LABEL_TAG: config.data.label, naming.METRIC_TAG: metric},
+            listener=listener,
+            shipping=shipping,
+        ) as session,
+    ):
         identity = EvaluationIdentity(
             project=config.project,
             evaluation=session.evaluation,
@@ -108,7 +127,15 @@ def run(
             delta_file=config.delta.output or session.folder / "delta.json",
         )
         registry = ModelRegistry(resolve_store(settings), registry_uri=settings.registry_uri)
-        report = evaluate_contribution(config, identity=identity, tracker=session.tracker, registry=registry)
+        report = evaluate_contribution(
+            config,
+            identity=identity,
+            tracker=session.tracker,
+            registry=registry,
+            reader=table_reader,
+            now=datetime.now(UTC),
+            tables=tables,
+        )
     summary = session.summary
     if summary is not None and not summary.shipped and settings.on_outage == "fail":
         message = f"{summary.problem} The report is in {identity.delta_file}."

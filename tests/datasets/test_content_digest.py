@@ -19,7 +19,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pyarrow import feather, parquet, types
 
-from hokusai.datasets.content_digest import ContentDigester, content_digest
+from hokusai.datasets.content_digest import ContentDigester, DigestState, content_digest, digest_batches
+from hokusai.datasets.multiset_digester import MultisetDigester
 from hokusai.datasets.row_digests import contained_in, first_occurrences, multiset_digest, row_digests
 from hokusai.errors import DataError
 
@@ -655,6 +656,142 @@ def test_the_multiset_digest_ignores_the_order_of_rows_and_nothing_else(
     shuffled = table.take(pa.array(order.sample(range(table.num_rows), table.num_rows)))
     assert multiset_digest(shuffled) == multiset_digest(table)
     assert multiset_digest(pa.concat_tables([table, table.slice(0, 1)])) != multiset_digest(table)
+
+
+# --- state ------------------------------------------------------------------------------------------------------------
+
+
+def state_of(table: pa.Table, **options: Any) -> DigestState:
+    digester = ContentDigester(table.schema, **options)
+    digester.update(table)
+    return digester.state()
+
+
+@settings(max_examples=60, deadline=None)
+@given(drawn=tables(), data=st.data())
+def test_a_digest_goes_on_from_its_state_wherever_the_rows_were_cut(
+    drawn: tuple[pa.Table, Columns], data: st.DataObject
+) -> None:
+    table, columns = drawn
+    cut = data.draw(st.integers(0, table.num_rows))
+    state = DigestState.from_bytes(state_of(table.slice(0, cut)).to_bytes())
+    digester = ContentDigester.resume(state)
+    assert digester.hexdigest() == content_digest(table.slice(0, cut))
+    digester.update(table.slice(cut))
+    assert digester.hexdigest() == slow_digest(columns)
+    assert digester.state().rows == table.num_rows
+
+
+@pytest.mark.parametrize("cut", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 150_000])
+def test_a_state_keeps_no_rows_of_whole_chunks_and_goes_on_over_their_bounds(cut: int) -> None:
+    table = big_table()
+    state = state_of(table.slice(0, cut))
+    assert len(state.chunks) == 32 * (cut // CHUNK)
+    assert pa.ipc.open_stream(state.tail).read_all().num_rows == cut % CHUNK
+    digester = ContentDigester.resume(DigestState.from_bytes(state.to_bytes()))
+    digester.update(table.slice(cut))
+    assert digester.hexdigest() == content_digest(table)
+
+
+def test_a_state_of_a_state_is_the_state_of_the_whole() -> None:
+    table = big_table()
+    digester = ContentDigester(table.schema)
+    for start in range(0, table.num_rows, 40_001):
+        digester = ContentDigester.resume(digester.state())
+        digester.update(table.slice(start, 40_001))
+    assert digester.state().chunks == state_of(table).chunks
+    assert digester.hexdigest() == content_digest(table)
+
+
+def test_the_rows_to_come_may_be_stored_in_another_way_but_not_be_other_columns() -> None:
+    whole = pa.table({"b": ["x", "y", "x"], "a": [1, 2, 3]})
+    first = pa.table({"b": whole["b"].dictionary_encode(), "a": whole["a"].cast(pa.int8())}).slice(0, 1)
+    state = DigestState.from_bytes(state_of(first).to_bytes())
+    digester = ContentDigester.resume(state, schema=whole.schema)
+    digester.update(whole.slice(1))
+    assert digester.hexdigest() == content_digest(whole)
+    for other in (pa.schema([("a", INT)]), pa.schema([("b", pa.string()), ("a", pa.float64())])):
+        with pytest.raises(DataError, match="hash the whole table again") as refused:
+            ContentDigester.resume(state, schema=other, source="more.csv")
+        assert refused.value.source == "more.csv"
+
+
+def test_the_order_of_columns_goes_with_the_state() -> None:
+    table = pa.table({"b": [2, 3], "a": [1, 0]})
+    digester = ContentDigester.resume(state_of(table.slice(0, 1), column_order="table"))
+    digester.update(table.slice(1))
+    assert digester.hexdigest() == content_digest(table, column_order="table") != content_digest(table)
+    with pytest.raises(DataError, match="hash the whole table again"):
+        ContentDigester.resume(state_of(table, column_order="table"), schema=table.select(["a", "b"]).schema)
+
+
+@given(data=st.data())
+def test_a_state_with_one_changed_byte_is_refused(data: st.DataObject) -> None:
+    kept = bytearray(state_of(pa.table({"x": [1, 2, 3]})).to_bytes())
+    kept[data.draw(st.integers(0, len(kept) - 1))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(DataError, match="digest state"):
+        DigestState.from_bytes(bytes(kept), source="base.state")
+
+
+@pytest.mark.parametrize("size", [0, 1, 8, 30, 60, -1])
+def test_a_state_that_was_cut_off_is_refused(size: int) -> None:
+    kept = state_of(pa.table({"x": [1, 2, 3]})).to_bytes()
+    with pytest.raises(DataError, match="digest state"):
+        DigestState.from_bytes(kept[:size])
+
+
+def test_a_state_of_another_version_is_refused_even_with_a_right_seal() -> None:
+    content = bytearray(state_of(pa.table({"x": [1]})).to_bytes()[:-32])
+    content[8] = 2
+    with pytest.raises(DataError, match="version 2, expected 1"):
+        DigestState.from_bytes(bytes(content) + sha(bytes(content)))
+
+
+def test_a_state_that_does_not_hold_the_rows_that_it_counts_is_refused() -> None:
+    state = state_of(pa.table({"x": [1, 2, 3]}))
+    for rows, chunks in ((2, b""), (CHUNK + 3, b""), (3, bytes(32))):
+        forged = DigestState(rows=rows, column_order="name", schema=state.schema, chunks=chunks, tail=state.tail)
+        with pytest.raises(DataError, match="does not hold the rows"):
+            ContentDigester.resume(forged)
+    with pytest.raises(DataError, match="Arrow cannot keep or read"):
+        ContentDigester.resume(DigestState(rows=0, column_order="name", schema=b"", chunks=b"", tail=b""))
+
+
+def test_the_kept_state_can_still_be_read() -> None:
+    kept = Path(__file__).parents[1] / "golden" / "digest-state-1.bin"
+    digester = ContentDigester.resume(DigestState.from_bytes(kept.read_bytes()))
+    digester.update(pa.table({"b": ["", "é"], "a": pa.array([3, None], INT)}))
+    assert digester.hexdigest() == content_digest(
+        pa.table({"b": ["x", None, "", "é"], "a": pa.array([1, 2, 3, None], INT)})
+    )
+
+
+def test_batches_have_the_digests_of_their_table() -> None:
+    table = big_table()
+    for size in (9_999, CHUNK):
+        assert digest_batches(table.schema, table.to_batches(max_chunksize=size)) == content_digest(table)
+    assert digest_batches(table.schema, []) == content_digest(table.slice(0, 0))
+
+
+@settings(max_examples=25, deadline=None)
+@given(drawn=tables(depth=1), cuts=st.lists(st.integers(0, 12), max_size=3), order=st.randoms(use_true_random=False))
+def test_batches_in_any_order_have_the_multiset_digest_of_their_table(
+    drawn: tuple[pa.Table, Columns], cuts: list[int], order: Any
+) -> None:
+    table, columns = drawn
+    bounds = sorted({0, table.num_rows, *(cut for cut in cuts if cut < table.num_rows)})
+    batches = [table.slice(start, end - start) for start, end in pairwise(bounds)]
+    order.shuffle(batches)
+    digester = MultisetDigester(table.schema)
+    for batch in batches:
+        digester.update(batch)
+    assert digester.hexdigest() == slow_multiset(columns)
+
+
+def test_a_batch_of_other_columns_has_no_place_in_a_multiset() -> None:
+    digester = MultisetDigester(pa.schema([("x", INT)]))
+    with pytest.raises(DataError, match="other columns"):
+        digester.update(pa.table({"x": ["1"]}))
 
 
 # --- what is content --------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from hokusai.datasets.tables import ReadSettings, TableFile, read_table
+from hokusai.datasets.read_settings import ReadLimits, ReadSettings
+from hokusai.datasets.tables import TableFile, read_table
 from hokusai.errors import (
     ConfigurationError,
     DataError,
@@ -111,16 +112,16 @@ def test_the_suffix_is_read_without_regard_to_case(tmp_path: Path) -> None:
 )
 def test_every_limit_names_the_setting_that_raises_it(tmp_path: Path, name: str, content: bytes, limit: str) -> None:
     limits: dict[str, Any] = {limit: 1}
-    with pytest.raises(UnreadableTableError, match=rf"data\.{limit}"):
-        read(tmp_path, name, content, settings=ReadSettings(**limits))
+    with pytest.raises(UnreadableTableError, match=rf"data\.limits\.{limit}"):
+        read(tmp_path, name, content, settings=ReadSettings(limits=ReadLimits(**limits)))
 
 
 @pytest.mark.parametrize("limit", ["max_bytes", "max_columns", "max_rows", "max_cells", "max_decoded_bytes"])
 def test_every_limit_holds_for_parquet_as_well(tmp_path: Path, limit: str) -> None:
     content = parquet_bytes(pa.table({"a": [1, 2], "b": [1, 2]}))
     limits: dict[str, Any] = {limit: 1}
-    with pytest.raises(UnreadableTableError, match=rf"data\.{limit}"):
-        read(tmp_path, "a.parquet", content, settings=ReadSettings(**limits))
+    with pytest.raises(UnreadableTableError, match=rf"data\.limits\.{limit}"):
+        read(tmp_path, "a.parquet", content, settings=ReadSettings(limits=ReadLimits(**limits)))
 
 
 @pytest.mark.parametrize(
@@ -129,8 +130,11 @@ def test_every_limit_holds_for_parquet_as_well(tmp_path: Path, limit: str) -> No
         ({"delimiter": ";;"}, "data.delimiter"),
         ({"delimiter": '"'}, "data.delimiter"),
         ({"delimiter": "é"}, "data.delimiter"),
-        ({"types": {"a": "date"}}, "data.types.a"),
-        ({"max_rows": 0}, "data.max_rows"),
+        ({"types": {"a": "day"}}, "data.types.a"),
+        ({"types": {"a": "decimal(19)"}}, "data.types.a"),
+        ({"encoding": "utf-7"}, "data.encoding"),
+        ({"encoding": "hex"}, "data.encoding"),
+        ({"encoding": "unknown"}, "data.encoding"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(wrong: dict[str, Any], key: str) -> None:
@@ -145,8 +149,6 @@ def test_impossible_settings_are_refused_by_name(wrong: dict[str, Any], key: str
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
-        ("a,b\n1,2\n".encode("utf-16-be"), "UTF-16 without"),
         ("a,b\n1,2\n".encode("utf-32"), "UTF-32"),
         ("a,b\n1,é\n".encode("latin-1"), r"line 2: byte 0xE9 is not UTF-8.*Latin-1"),
         ("a,b\n1,€\n".encode("cp1252"), r"line 2: byte 0x80 is not UTF-8.*Windows-1252"),
@@ -155,7 +157,10 @@ def test_impossible_settings_are_refused_by_name(wrong: dict[str, Any], key: str
         (b"PAR1abc", "Parquet"),
         (b"\x1f\x8b\x08abc", "gzip"),
         (b"PK\x03\x04abc", "Excel"),
-        (b"a,b\r1,2\r", "carriage return without a line feed"),
+        (b"a,b\r1,2\n", "line 1: a carriage return without a line feed"),
+        (b'a,b\r1,"2\r3"\r', "line break inside quotes"),
+        (b"\x28\xb5\x2f\xfdabc", r"packed with zstd: add \.zst to its name"),
+        (b"a,b;c\n1,2;3\n", r"separated by ',' and ';'. Set data\.delimiter"),
         (b"a,b\n1,2\r3,4\n", "line 2: a carriage return"),
         (b"a,a\n1,2\n", "'a'"),
         (b"a,,c\n1,2,3\n", "column 2 of 3 has a blank name"),
@@ -171,8 +176,6 @@ def test_impossible_settings_are_refused_by_name(wrong: dict[str, Any], key: str
         (b'a,b\n1, "x"\n', "line 2: a quote inside a field"),
         (b"a\n1\n\n2\n", "line 3: a blank line"),
         (b"a,b\n\xef\xbb\xbf1,2\n", "byte order mark"),
-        (b"a;b\n1,5;2,5\n", r"looks ';'-separated: set data\.delimiter"),
-        (b"a\tb\n1\t2\n", r"looks '\\t'-separated"),
     ],
 )
 def test_damaged_csv_is_refused_with_its_reason(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -205,7 +208,7 @@ def test_quoted_delimiters_quotes_and_line_breaks_are_part_of_the_value(tmp_path
 
 
 def test_a_quoted_value_may_cross_the_pieces_in_which_the_file_is_checked(tmp_path: Path) -> None:
-    long = b"x,\n" * (6 << 20)
+    long = b"x,\n" * (5 << 20)
     table = read(tmp_path, "a.csv", b'a,b\n"' + long + b'",1\ny,2\n')
     assert table.column("b").to_pylist() == [1, 2]
     assert table.column("a")[0].as_py() == long.decode()
@@ -236,7 +239,7 @@ def test_missing_columns_are_named_with_those_found(tmp_path: Path) -> None:
 
 def test_a_header_that_another_delimiter_would_split_gets_a_hint(tmp_path: Path) -> None:
     with pytest.raises(SchemaMismatchError, match=r"looks ';'-separated: set data\.delimiter"):
-        read(tmp_path, "a.csv", b"a;b;c,d\n1;2;3,4\n", columns=["a", "b"])
+        read(tmp_path, "a.csv", b"a;b;c,d\n1;2;3,4\n", columns=["a", "b"], settings=ReadSettings(delimiter=","))
 
 
 # --- CSV: types ------------------------------------------------------------------------------------------------------
@@ -384,8 +387,8 @@ def test_the_first_value_that_does_not_fit_the_expected_type_is_named(
 
 
 def test_a_type_that_text_cannot_carry_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableTableError, match="date32"):
-        read(tmp_path, "a.csv", csv_of(["2020-01-01"]), expected=pa.schema([("x", pa.date32())]))
+    with pytest.raises(UnreadableTableError, match="time32"):
+        read(tmp_path, "a.csv", csv_of(["10:00:00"]), expected=pa.schema([("x", pa.time32("s"))]))
 
 
 def test_missing_values_are_those_that_are_set_and_a_quoted_one_is_text_in_a_text_column(tmp_path: Path) -> None:
@@ -449,7 +452,6 @@ def test_a_line_separator_inside_a_string_does_not_end_a_row(tmp_path: Path) -> 
         ("a.json", b'[{"a": ' * 100_000, "nested too deeply"),
         ("a.json", b'[{"a": ' + b"9" * 5000 + b"}]", "more than 64 bits"),
         ("a.json", '[{"a": "é"}]'.encode("latin-1"), "Latin-1"),
-        ("a.json", '[{"a": "é"}]'.encode("utf-16"), "UTF-16"),
         ("a.jsonl", b'{"a": 1}\n{"a": 1, "a": 2}\n', "line 2: the key 'a' occurs twice"),
         ("a.jsonl", b'{"a": 1}\n\n{"a": [2]}\n', "column 'a', data row 2: an array"),
         ("a.jsonl", b'{"a": 1}\n\n{"a": }\n', "line 3, character"),
@@ -497,7 +499,7 @@ def test_json_values_that_do_not_agree_are_refused_by_row(tmp_path: Path, values
         (pa.string(), "5", True),
         (pa.bool_(), True, True),
         (pa.bool_(), 1, False),
-        (pa.date32(), "2020-01-01", False),
+        (pa.date32(), "2020-02-30", False),
         (pa.date32(), None, True),
         (pa.int64(), None, True),
     ],
@@ -609,7 +611,7 @@ def test_time_units_are_converted_only_without_loss(tmp_path: Path) -> None:
     fine = parquet_bytes(pa.table({"x": pa.array([2_000_000], pa.timestamp("ns"))}))
     assert types(read(tmp_path, "a.parquet", fine, expected=expected)) == ["timestamp[ms]"]
     lossy = parquet_bytes(pa.table({"x": pa.array([2_000_001], pa.timestamp("ns"))}))
-    with pytest.raises(UnreadableTableError, match="column 'x'"):
+    with pytest.raises(ValueMismatchError, match=r"column 'x', data row 1: got '1970-01-01 00:00:00\.002000001'"):
         read(tmp_path, "a.parquet", lossy, expected=expected)
 
 

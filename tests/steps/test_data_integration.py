@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hokusai.datasets.reader_process import TableReader
 from hokusai.errors import BenchmarkLeakError, DataError, SchemaMismatchError
-from hokusai.steps.data_integration import ContributionSettings, DataSettings, integrate_contributed_data
+from hokusai.steps.data_integration import integrate_contributed_data
+from hokusai.steps.data_settings import ContributionSettings, DataSettings
 from hokusai.tracking.journal import MemoryJournal
 from hokusai.tracking.operations import LogDataset, LogMetrics, LogParameters, SetTags
 from hokusai.tracking.run import Tracker
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from hokusai.records import IntegratedData
 
+NOW = datetime(2030, 1, 2, tzinfo=UTC)
 BASE = "a,b,y\n1,x,0\n2,y,1\n3,x,1\n"
 MORE = "a,b,y\n4,x,0\n5,z,1\n"
 BENCHMARK = "a,b,y\n8,x,0\n9,y,1\n"
@@ -42,8 +46,8 @@ def integrate(
     }
     data = DataSettings(**defaults | arguments)
     journal = MemoryJournal()
-    with Tracker(journal, evaluation="e", run_name="r").start() as run:
-        return integrate_contributed_data(data, run=run), journal
+    with TableReader() as reader, Tracker(journal, evaluation="e", run_name="r").start() as run:
+        return integrate_contributed_data(data, run=run, reader=reader, now=NOW), journal
 
 
 def rows(table: pa.Table) -> list[tuple[Any, ...]]:
@@ -69,7 +73,7 @@ def test_known_rows_are_taken_out_of_contributions_and_counted_once(tmp_path: Pa
 
 def test_the_counts_are_recorded_by_table(tmp_path: Path) -> None:
     data, journal = integrate(tmp_path, MORE + "1,x,0\n")
-    metrics, _ = [each.metrics for each in journal.operations if isinstance(each, LogMetrics)]
+    metrics = next(each.metrics for each in journal.operations if isinstance(each, LogMetrics))
     assert metrics["data.contribution.c0.rows_offered"] == 3
     assert metrics["data.contribution.c0.rows_duplicates"] == 1
     assert metrics["data.contribution.c0.rows_kept"] == 2

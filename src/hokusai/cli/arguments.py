@@ -25,6 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_PrintVersion, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_evaluating_commands(commands)
+    _add_data_commands(commands)
     _add_reading_commands(commands)
     _add_audit_command(commands)
     _add_experiment_commands(commands)
@@ -57,6 +58,67 @@ def _add_evaluating_commands(commands: argparse._SubParsersAction[argparse.Argum
     config = _command(commands, "evaluate", "config", "print every setting and where its value comes from")
     config.add_argument("file", nargs="?", default=DEFAULT_FILE, help=f"default: {DEFAULT_FILE}")
     _add_overrides(config)
+
+
+def _add_data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    check = _command(commands, "check", "check", "check a contributed file before it is handed over")
+    check.add_argument(
+        "file", metavar="FILE", help="the contribution: a file, a folder of files, or a pattern in quotes"
+    )
+    check.add_argument(
+        "--config", default=DEFAULT_FILE, metavar="FILE", help=f"the evaluation (default: {DEFAULT_FILE})"
+    )
+    check.add_argument("--json", action="store_true", help="print the report as JSON")
+    check.add_argument("--html", metavar="FILE", help="write the report as a page as well")
+    check.add_argument(
+        "--fail-on",
+        choices=("error", "warning", "never"),
+        default="error",
+        help="exit with 1 from this severity on (default: error)",
+    )
+
+    contract = _group(commands, "contract", "make the data contract that contributions must keep")
+    infer = _command(contract, "contract", "infer", "write the contract that the base data keep, to be edited")
+    infer.add_argument("file", nargs="?", metavar="FILE", help="base data (default: data.base of the configuration)")
+    infer.add_argument("--config", metavar="FILE", help=f"the evaluation (default: {DEFAULT_FILE} if there)")
+    infer.add_argument("--label", metavar="COLUMN", help="the column to predict")
+    infer.add_argument(
+        "--key", action="append", default=[], metavar="COLUMN", help="what rows are told apart by; may be repeated"
+    )
+    infer.add_argument("--output", metavar="FILE", help="where to write it (default: the terminal)")
+    infer.add_argument("--force", action="store_true", help="replace the file if it is there")
+
+    _add_dataset_commands(_group(commands, "dataset", "list, show, compare, verify and trace recorded datasets"))
+
+
+def _add_dataset_commands(group: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    naming = "a content digest, its first characters, or a dataset's name"
+
+    every = _command(group, "dataset", "list", "list every dataset version that the store has recorded")
+    every.set_defaults(function="list_all")
+    show = _command(group, "dataset", "show", "print one dataset version: columns, counts, parents, files")
+    show.add_argument("dataset", metavar="DATASET", help=naming)
+    diff = _command(group, "dataset", "diff", "what changed between two dataset versions or files")
+    diff.add_argument("first", metavar="A", help=f"{naming}, or a file")
+    diff.add_argument("second", metavar="B", help=f"{naming}, or a file")
+    verify = _command(group, "dataset", "verify", "does this file still have that content? exits 1 when it has not")
+    verify.add_argument("file", metavar="FILE", help="the file")
+    verify.add_argument("dataset", nargs="?", metavar="DATASET", help=f"{naming} (default: look the content up)")
+    lineage = _command(group, "dataset", "lineage", "what a dataset was made from, and which runs and models used it")
+    lineage.add_argument("dataset", metavar="DATASET", help=naming)
+    for parser in (every, show, diff, verify, lineage):
+        parser.add_argument("--json", action="store_true", help="print it as JSON")
+        _add_store(parser)
+
+    integrate = _command(
+        group,
+        "integrate",
+        "integrate",
+        "write base and contributions as one Parquet file, however large, and train nothing",
+    )
+    integrate.add_argument("file", nargs="?", default=DEFAULT_FILE, help=f"the evaluation (default: {DEFAULT_FILE})")
+    integrate.add_argument("--parquet", required=True, metavar="FILE", help="where to write the integrated table")
+    _add_overrides(integrate)
 
 
 def _add_reading_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -21,6 +21,7 @@ _TEMPLATE = "evaluation.toml"
 
 def demo(arguments: argparse.Namespace) -> int:
     """Evaluate the three contributions and print what they are worth."""
+    from hokusai.datasets.reader_process import TableReader
     from hokusai.pipeline import run
     from hokusai.tracking.shipping_process import ShippingProcess
 
@@ -28,10 +29,11 @@ def demo(arguments: argparse.Namespace) -> int:
     shipping = ShippingProcess(tracking.uri, tracking)
     reports = []
     try:
-        with display.Progress(total=len(CONTRIBUTIONS)) as progress:
+        with TableReader() as reader, display.Progress(total=len(CONTRIBUTIONS)) as progress:
             for contribution in CONTRIBUTIONS:
                 progress.start_evaluation(contribution)
-                reports.append(run(penguins_config(contribution, tracking), listener=progress, shipping=shipping))
+                config = penguins_config(contribution, tracking)
+                reports.append(run(config, listener=progress, shipping=shipping, reader=reader))
     finally:
         shipping.close()
     display.print_reports(reports)

@@ -83,7 +83,9 @@ def _stored(array: pa.Array, dtype: np.dtype[Any]) -> NDArray[Any]:
     values = np.frombuffer(buffer, dtype=dtype, count=len(array), offset=array.offset * dtype.itemsize)
     valid = validity(array)
     if valid is not None:
-        values = np.where(valid, values, np.zeros((), dtype=dtype))
+        # Half the time of np.where, and this is what a digest spends most of its own time on.
+        values = values.copy()
+        values[~valid] = 0
     return values
 
 
@@ -192,10 +194,11 @@ def texts(array: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     valid = validity(array)
     if valid is None:
         return lengths, data
-    present = lengths * valid
-    if int(present.sum()) != len(data):  # bytes lie under a null
+    missing = ~valid
+    if lengths[missing].any():  # bytes lie under a null
         data = data[np.repeat(valid, lengths)]
-    return present, data
+        lengths[missing] = 0
+    return lengths, data
 
 
 def items(array: pa.Array, field: Field) -> tuple[NDArray[np.int64], list[pa.Array]]:

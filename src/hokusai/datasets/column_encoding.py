@@ -120,7 +120,8 @@ def body(array: pa.Array, field: Field, bounds: NDArray[np.int64], *, fold_negat
     elif field.code in TEXT:
         lengths, data = texts(array)
         pieces.append(Piece(data=bytes_of(lengths_as_u32(lengths, field)), sizes=counts * 4))
-        pieces.append(Piece(data=data, sizes=np.diff(_summed(lengths, bounds))))
+        is_one = len(counts) == 1
+        pieces.append(Piece(data=data, sizes=np.array([len(data)]) if is_one else np.diff(_summed(lengths, bounds))))
     elif field.children or field.code is TypeCode.STRUCT:
         pieces += _nested_pieces(array, field, bounds, fold_negative_zero=fold_negative_zero)
     else:

@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 import pyarrow as pa
@@ -89,6 +90,7 @@ def _prefixed(name: str) -> bytes:
     return struct.pack("<I", len(text)) + text
 
 
+@cache
 def _scalar_code(data_type: pa.DataType) -> TypeCode | None:
     recognised = (
         (types.is_null, TypeCode.NULL),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from hokusai.datasets.logical_types import Field
 
-__all__ = ["contained_in", "first_occurrences", "multiset_digest", "row_digests"]
+__all__ = ["contained_in", "first_occurrences", "multiset_digest", "row_digests", "sorted_order"]
 
 _ROWS_AT_ONCE = 1 << 16
 _ROW_DTYPES = {
@@ -128,7 +128,7 @@ def row_digests(table: pa.Table, *, fold_negative_zero: bool = False, source: st
     return np.frombuffer(b"".join(digests), dtype="V32")
 
 
-def _sorted_order(digests: NDArray[np.void]) -> NDArray[np.intp]:
+def sorted_order(digests: NDArray[np.void]) -> NDArray[np.intp]:
     """The order that sorts digests as byte strings; equal ones stay in the order they came in."""
     words = np.ascontiguousarray(digests).view(">u8").reshape(-1, 4)
     first = words[:, 0].astype(np.uint64)
@@ -142,7 +142,7 @@ def _sorted_order(digests: NDArray[np.void]) -> NDArray[np.intp]:
 
 def _first_of_each(digests: NDArray[np.void]) -> NDArray[np.intp]:
     """For each digest the position of the first one that equals it, shape (digests,)."""
-    order = _sorted_order(digests)
+    order = sorted_order(digests)
     ordered = np.ascontiguousarray(digests).view("u8").reshape(-1, 4)[order]
     starts = np.ones(len(order), dtype=np.bool_)
     starts[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
@@ -192,6 +192,6 @@ def multiset_digest(table: pa.Table, *, source: str = "table") -> str:
     """
     schema = encoded_schema(fields_of(table.schema, column_order="name", source=source))
     digests = row_digests(table, source=source)
-    rows = hashlib.sha256(digests[_sorted_order(digests)].tobytes()).digest()
+    rows = hashlib.sha256(digests[sorted_order(digests)].tobytes()).digest()
     header = digest_header(b"TABHASHM", flags=0, chunk_log2=0, rows=len(digests), schema=schema)
     return hashlib.sha256(header + rows).hexdigest()

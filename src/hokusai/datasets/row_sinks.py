@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
 import pyarrow as pa
@@ -15,6 +13,7 @@ from hokusai.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from types import TracebackType
 
     import numpy as np
@@ -83,13 +82,11 @@ class ParquetSink:
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self._rows = 0
+        self._temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
-            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            self._writer = self._open(self._temporary)
         except OSError as error:
             raise _unwritable(path, error) from error
-        os.close(handle)
-        self._temporary = Path(name)
-        self._writer = self._open(self._temporary)
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +116,6 @@ class ParquetSink:
                 self._rewrite(keep)
             with self._temporary.open("rb") as file:
                 os.fsync(file.fileno())
-            self._temporary.chmod(0o666 & ~_umask())
             self._temporary.replace(self.path)
         except OSError as error:
             raise _unwritable(self.path, error) from error
@@ -162,12 +158,6 @@ def _filtered(path: Path, keep: NDArray[np.bool_]) -> Iterator[pa.Table]:
                 pending, rows = [], 0
         if pending:
             yield pa.Table.from_batches(pending)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _unwritable(path: Path, error: OSError) -> DataError:

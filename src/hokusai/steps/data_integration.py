@@ -2,284 +2,343 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-from annotated_types import Len, Predicate
-
-from hokusai.errors import BenchmarkLeakError, DataError
-from hokusai.records import ContributionCounts, DatasetVersion, IntegratedData
+from hokusai.digests import file_sha256
+from hokusai.errors import ConfigurationError, DataError, PersonalDataError
+from hokusai.records import DatasetFile, IntegratedData
+from hokusai.steps.data_sources import DataSources, common_types
 from hokusai.tracking.parameters import IntegrateContributedDataParameters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     import pyarrow as pa
 
+    from hokusai.datasets.integration import Columns, IntegrationPolicy
+    from hokusai.datasets.personal_data import PersonalDataCount
+    from hokusai.datasets.reader_process import TableReader
     from hokusai.datasets.tables import TableFile
-    from hokusai.records import DatasetContext
+    from hokusai.records import DatasetVersion
+    from hokusai.steps.data_settings import DataSettings
+    from hokusai.steps.data_sources import Part
     from hokusai.tracking.run import Run
 
-__all__ = ["ContributionSettings", "DataSettings", "integrate_contributed_data"]
+__all__ = [
+    "columns_without",
+    "hash_key",
+    "integrate_contributed_data",
+    "integration_policy",
+    "personal_data_in",
+]
+
+PROVENANCE_FILE = "datasets/provenance.parquet"
+OVERLAP_FILE = "datasets/overlapping_benchmark_rows.parquet"
 
 
-def _is_plain_name(name: str) -> bool:
-    """Letters, digits, dot, dash and underscore."""
-    return re.fullmatch(r"[\w.-]*", name) is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContributionSettings:
-    """One ``[[data.contributions]]`` table.
-
-    Attributes:
-        path: The contributed file.
-        name: What to call it; empty means the file's name without its ending.
-    """
-
-    __pydantic_config__ = {"extra": "forbid", "strict": True}
-
-    path: Path
-    name: Annotated[str, Predicate(_is_plain_name)] = ""
-
-    @property
-    def label(self) -> str:
-        """The name that is shown; MLflow takes few signs in the names of metrics and tags."""
-        return self.name or re.sub(r"[^\w.-]", "_", self.path.name.split(".")[0])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataSettings:
-    """Settings under ``[data]``. Tables are CSV, TSV, JSON, JSON Lines or Parquet by the file's ending.
-
-    Attributes:
-        base: What the model is trained on anyway.
-        benchmark: What models are scored on.
-        label: The column to predict.
-        contributions: What is offered, at least one; all of them are added together.
-        features: The columns to predict from; empty means every column of the base but the label.
-        exclude: Columns to leave out of the features.
-        types: Declared column types (int, float, string, bool) for files that do not declare them.
-        missing_values: Texts that mean "no value" in CSV files.
-        delimiter: What separates the columns of CSV files.
-        benchmark_overlap: What happens to training rows that stand in the benchmark: remove or refuse.
-    """
-
-    __pydantic_config__ = {"extra": "forbid", "strict": True}
-
-    base: Path
-    benchmark: Path
-    label: Annotated[str, Len(1)]
-    contributions: Annotated[tuple[ContributionSettings, ...], Len(1)]
-    features: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    types: dict[str, Literal["int", "float", "string", "bool"]] = field(default_factory=dict)
-    missing_values: tuple[str, ...] = ("",)
-    delimiter: Annotated[str, Len(1, 1)] = ","
-    benchmark_overlap: Literal["remove", "refuse"] = "remove"
-
-
-def integrate_contributed_data(settings: DataSettings, *, run: Run) -> IntegratedData:
+def integrate_contributed_data(
+    settings: DataSettings,
+    *,
+    reader: TableReader,
+    run: Run,
+    now: datetime,
+    tables: Mapping[str, object] | None = None,
+) -> IntegratedData:
     """Read, check and screen every table, and add the contributions to the base data.
 
-    Rows are compared by the label and the features: a row that stands in the benchmark is removed or refused by
-    ``benchmark_overlap``; a contributed row that stands in the base, in an earlier contribution, or earlier in its own
-    file is removed. Every dataset is recorded with the digest of its content.
+    Rows are compared by the label and the features, exactly, after normalisation, and by nearness where that is
+    evidence (:mod:`hokusai.datasets.leakage`). What happens to those that stand in the benchmark, and to those that
+    are not new, is for the settings to say. Every dataset is recorded with the digest of its content, its manifest
+    and, when it is small, the table itself; every row of the integrated table with where it came from.
+
+    Args:
+        settings: Where the tables are, and what may be in them.
+        reader: Reads the files.
+        run: The step's run.
+        now: When the datasets' versions are made, for their manifests.
+        tables: Tables in memory by the part's name, in place of their files: ``base``, ``benchmark``, or a
+            contribution's name; pandas, Polars or Arrow.
 
     Raises:
-        DataError: A table cannot be read, lacks columns, or has rows without a label.
-        BenchmarkLeakError: Training rows stand in the benchmark and the policy is to refuse them.
+        DataError: A table cannot be read, lacks columns, breaks the contract, has rows without a label, or holds what
+            the policies refuse: see the classes below it.
+        ConfigurationError: The settings contradict each other or the contract.
     """
-    parts = _parts(settings)
-    names = tuple(part.name for part in parts if part.context == "contribution")
-    base_file = _read(settings, settings.base)
-    features = _features(settings, base_file.table.column_names)
-    base = base_file.table.select([*features, settings.label])
-    run.log_parameters(
-        IntegrateContributedDataParameters(
-            base=str(settings.base),
-            benchmark=str(settings.benchmark),
-            contributions=names,
-            label=settings.label,
-            features=features,
-            benchmark_overlap=settings.benchmark_overlap,
-        )
-    )
-    _require_usable(base, settings.base, label=settings.label)
-    files = [base_file, *(_read(settings, part.path, expected=base.schema) for part in parts[1:])]
-    tables = [base, *(file.table for file in files[1:])]
-    for table, part in zip(tables, parts, strict=True):
-        _require_labels(table, part.path, label=settings.label)
+    sources = DataSources(settings, reader=reader, tables=tables)
+    files = _read(sources)
+    columns = sources.choose_columns(files[0].table.column_names)
+    run.log_parameters(_parameters(sources, settings, columns))
+    _require_contract(sources, files)
+    offered = common_types([file.table.select(columns.names) for file in files])
+    offered, columns, found = _without_personal_data(sources, settings, offered, columns)
+    for part, table in zip(sources.parts, offered, strict=True):
+        _require_usable(table, sources.source(part), columns, is_base=part.context == "base")
     versions = [
-        _version(table, name=part.name, context=part.context, source=str(part.path), file_sha256=file.file_sha256)
-        for table, part, file in zip(tables, parts, files, strict=True)
+        _version(part, table, file, source=sources.source(part), now=now)
+        for part, table, file in zip(sources.parts, offered, files, strict=True)
     ]
-    base, benchmark, *contributions = _with_common_types(tables)
-    training_parts = [part for part in parts if part.context != "benchmark"]
-    kept, counts = _screen(
-        [base, *contributions], training_parts, benchmark=benchmark, overlap=settings.benchmark_overlap
+    data = _integrate(sources, settings, offered, columns, versions)
+    data = replace(data, versions=(*data.versions, _integrated_version(data, now=now)))
+    _record(data, [*offered, data.integrated], settings, run=run)
+    run.log_metrics(_metrics(data, found))
+    return data
+
+
+def integration_policy(settings: DataSettings) -> IntegrationPolicy:
+    """What the settings say about rows that are not plainly new."""
+    from hokusai.datasets.integration import IntegrationPolicy
+
+    return IntegrationPolicy(
+        benchmark_overlap=settings.benchmark_overlap,
+        duplicates=settings.duplicates,
+        near_duplicates=settings.near_duplicates,
+        merge=settings.merge,
+        winner=settings.winner,
     )
-    integrated = _concatenate(kept)
-    versions.append(_version(integrated, name="integrated", context="integrated", source="base and contributions"))
-    for version in versions:
-        run.log_dataset(version)
-    run.log_metrics(_count_metrics(counts, benchmark_rows=benchmark.num_rows, integrated_rows=integrated.num_rows))
-    return IntegratedData(
-        base=kept[0],
-        integrated=integrated,
-        benchmark=benchmark,
-        label=settings.label,
-        features=features,
-        versions=tuple(versions),
-        counts=counts,
-    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One file of the evaluation and the part it plays."""
+def _read(sources: DataSources) -> list[TableFile]:
+    """Base, benchmark and contributions; the base says which columns are read of the others, and of which type."""
+    base_part, *others = sources.parts
+    base = sources.read(base_part, columns=sources.columns_to_read())
+    if base.table.num_rows == 0:
+        problem = "the table has no rows; the control needs base data to be trained on."
+        raise DataError(sources.source(base_part), problem)
+    names = sources.columns_to_read() or sources.choose_columns(base.table.column_names).names
+    expected = base.table.schema
+    return [base, *(sources.read(part, expected=expected, columns=names) for part in others)]
 
-    name: str
-    context: DatasetContext
-    path: Path
+
+def _require_contract(sources: DataSources, files: Sequence[TableFile]) -> None:
+    if sources.contract is None:
+        return
+    from hokusai.datasets.contract_checks import require_contract
+
+    for part, file in zip(sources.parts, files, strict=True):
+        require_contract(file.table, sources.contract, source=sources.source(part))
 
 
-def _parts(settings: DataSettings) -> list[_Part]:
-    """Return base, benchmark and contributions, in this order.
+def _without_personal_data(
+    sources: DataSources, settings: DataSettings, tables: Sequence[pa.Table], columns: Columns
+) -> tuple[list[pa.Table], Columns, list[PersonalDataCount]]:
+    """Search every table, refuse, and treat all of them alike: what is a hash in one must be a hash in the others."""
+    import pyarrow as pa
+
+    from hokusai.datasets.personal_data import columns_to_drop, require_no_personal_data
+    from hokusai.datasets.personal_data_treatment import treat_batch
+
+    found = []
+    for part, table in zip(sources.parts, tables, strict=True):
+        counts = personal_data_in(table.to_batches(), settings)
+        require_no_personal_data(counts, policy=settings.personal_data, source=sources.source(part))
+        found += counts
+    dropped = columns_to_drop(found, settings.personal_data)
+    columns = columns_without(columns, dropped, source=sources.source(sources.parts[0]))
+    key = hash_key(settings)
+    treated = [
+        pa.Table.from_batches(
+            [
+                treat_batch(batch, policy=settings.personal_data, counts=found, key=key, dropped=dropped)[0]
+                for batch in table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+            ]
+        )
+        for table in tables
+    ]
+    return common_types([table.select(columns.names) for table in treated]), columns, found
+
+
+def personal_data_in(batches: Iterable[pa.RecordBatch], settings: DataSettings) -> list[PersonalDataCount]:
+    """What is found in a table; nothing is searched for when all of it would be kept."""
+    from hokusai.datasets.personal_data import KINDS, PersonalDataScanner
+
+    if all(settings.personal_data.get(kind) == "keep" for kind in KINDS):
+        return []
+    scanner = PersonalDataScanner()
+    for batch in batches:
+        scanner.update(batch)
+    return list(scanner.counts())
+
+
+def columns_without(columns: Columns, dropped: Sequence[str], *, source: str) -> Columns:
+    """The columns that are left when those with personal data are dropped.
 
     Raises:
-        DataError: Two of them have the same name.
+        PersonalDataError: The label or the key would go, or every feature.
     """
-    parts = [_Part("base", "base", settings.base), _Part("benchmark", "benchmark", settings.benchmark)]
-    for item in settings.contributions:
-        if item.label in (part.name for part in parts[2:]):
-            problem = f'the name {item.label!r} is taken; give the contribution another one: name = "…".'
-            raise DataError(str(item.path), problem)
-        parts.append(_Part(item.label, "contribution", item.path))
-    return parts
+    features = tuple(name for name in columns.features if name not in dropped)
+    lost = [name for name in (columns.label, *columns.key) if name in dropped]
+    if lost or not features:
+        raise PersonalDataError(source, found=[(name, "what is to be dropped") for name in lost or dropped])
+    return replace(columns, features=features)
 
 
-def _read(settings: DataSettings, path: Path, *, expected: pa.Schema | None = None) -> TableFile:
-    from hokusai.datasets.tables import ReadSettings, read_table
+def hash_key(settings: DataSettings) -> bytes | None:
+    """The secret key of hashes, or None when there is none.
 
-    reading = ReadSettings(delimiter=settings.delimiter, missing_values=settings.missing_values, types=settings.types)
-    columns = None if expected is None else expected.names
-    if expected is None and settings.features:
-        columns = [*settings.features, settings.label]
-    return read_table(path, settings=reading, expected=expected, columns=columns)
-
-
-def _features(settings: DataSettings, found: Sequence[str]) -> tuple[str, ...]:
-    if settings.label not in found:
-        problem = f"no column {settings.label!r} to predict (data.label); found {', '.join(map(repr, found))}."
-        raise DataError(str(settings.base), problem)
-    unknown = [name for name in settings.exclude if name not in found]
-    if unknown:
-        problem = f"no column {unknown[0]!r} to leave out (data.exclude); found {', '.join(map(repr, found))}."
-        raise DataError(str(settings.base), problem)
-    mistyped = [name for name in settings.types if name not in found and not settings.features]
-    if mistyped:
-        problem = f"no column {mistyped[0]!r} to declare (data.types); found {', '.join(map(repr, found))}."
-        raise DataError(str(settings.base), problem)
-    wanted = dict.fromkeys(settings.features or found)
-    features = tuple(name for name in wanted if name != settings.label and name not in settings.exclude)
-    if not features:
-        raise DataError(str(settings.base), "no column is left to predict from; expected at least one feature.")
-    return features
+    Raises:
+        ConfigurationError: Its file cannot be read.
+    """
+    if settings.hash_key_file is None:
+        return None
+    try:
+        return settings.hash_key_file.read_bytes().strip()
+    except OSError as error:
+        problem = f"{settings.hash_key_file} cannot be read ({error.strerror}). Check the path and its permissions."
+        raise ConfigurationError(problem, key="data.hash_key_file") from error
 
 
-def _require_usable(base: pa.Table, path: Path, *, label: str) -> None:
-    if base.num_rows == 0:
-        raise DataError(str(path), "the table has no rows; the control needs base data to be trained on.")
-    for name in base.column_names:
-        if name != label and base[name].null_count == base.num_rows:
-            problem = f'column {name!r} has no value in any row. Leave it out: data.exclude = ["{name}"].'
-            raise DataError(str(path), problem)
+def _parameters(sources: DataSources, settings: DataSettings, columns: Columns) -> IntegrateContributedDataParameters:
+    return IntegrateContributedDataParameters(
+        base=sources.source(sources.parts[0]),
+        benchmark=sources.source(sources.parts[1]),
+        contributions=tuple(part.name for part in sources.parts[2:]),
+        label=columns.label,
+        features=columns.features,
+        benchmark_overlap=settings.benchmark_overlap,
+        duplicates=settings.duplicates,
+        near_duplicates=settings.near_duplicates,
+        merge=settings.merge,
+        winner=settings.winner,
+        key=columns.key,
+        contract="" if settings.contract is None else file_sha256(settings.contract),
+        types=sources.reading.types,
+        personal_data={str(kind): treatment for kind, treatment in settings.personal_data.items()},
+        sample_rows={part.name: part.sample_rows for part in sources.parts if part.sample_rows},
+    )
 
 
-def _require_labels(table: pa.Table, path: Path, *, label: str) -> None:
+def _require_usable(table: pa.Table, source: str, columns: Columns, *, is_base: bool) -> None:
+    """Refuse a table without rows, a row without its label, and a column of the base without any value."""
     import pyarrow.compute as pc
 
     if table.num_rows == 0:
-        raise DataError(str(path), "the table has no rows, expected at least one.")
-    missing = table[label].null_count
+        raise DataError(source, "the table has no rows, expected at least one.")
+    missing = table[columns.label].null_count
     if missing:
-        row = pc.index(table[label].is_null(), value=True).as_py() + 1
-        problem = f"{missing} rows have no {label!r}, first data row {row}. Fill the label in, or take them out."
-        raise DataError(str(path), problem)
+        row = pc.index(table[columns.label].is_null(), value=True).as_py() + 1
+        problem = f"{missing} rows have no {columns.label!r}, first data row {row}. "
+        raise DataError(source, f"{problem}Fill the label in, or take them out.")
+    for name in columns.features if is_base else ():
+        if table[name].null_count == table.num_rows:
+            problem = f'column {name!r} has no value in any row. Leave it out: data.exclude = ["{name}"].'
+            raise DataError(source, problem)
 
 
-def _with_common_types(tables: Sequence[pa.Table]) -> list[pa.Table]:
-    """Cast every table to the types of the base, where whole numbers become floats if any table needs it."""
-    import pyarrow as pa
+def _integrate(
+    sources: DataSources,
+    settings: DataSettings,
+    offered: Sequence[pa.Table],
+    columns: Columns,
+    versions: Sequence[DatasetVersion],
+) -> IntegratedData:
+    from hokusai.datasets.integration import Integrator, OfferedRows
+    from hokusai.datasets.row_sinks import MemorySink
 
-    fields = []
-    for position, own in enumerate(tables[0].schema):
-        kinds = [table.schema.field(position).type for table in tables]
-        known = [kind for kind in kinds if not pa.types.is_null(kind)]
-        kind = pa.float64() if pa.float64() in known else known[0] if known else pa.string()
-        fields.append(pa.field(own.name, kind))
-    return [table.cast(pa.schema(fields)) for table in tables]
-
-
-def _screen(
-    tables: Sequence[pa.Table], parts: Sequence[_Part], *, benchmark: pa.Table, overlap: str
-) -> tuple[list[pa.Table], tuple[ContributionCounts, ...]]:
-    """Take benchmark rows out of every training table and known rows out of every contribution."""
-    from hokusai.datasets.leakage import screen_tables
-
-    kept, counts = [], []
-    for table, screening, part in zip(tables, screen_tables(tables, benchmark=benchmark), parts, strict=True):
-        in_benchmark = int(screening.in_benchmark.sum())
-        if in_benchmark and overlap == "refuse":
-            raise BenchmarkLeakError(str(part.path), rows=in_benchmark)
-        kept.append(table.filter(screening.keep))
-        counts.append(
-            ContributionCounts(
-                name=part.name,
-                offered=table.num_rows,
-                duplicates=int(screening.duplicate.sum()),
-                in_benchmark=in_benchmark,
-                kept=kept[-1].num_rows,
-            )
-        )
-    if kept[0].num_rows == 0:
-        raise DataError(
-            str(parts[0].path), "every row stands in the benchmark; nothing is left to train the control on."
-        )
-    return kept, tuple(counts)
-
-
-def _concatenate(tables: Sequence[pa.Table]) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.concat_tables(tables)
-
-
-def _version(
-    table: pa.Table, *, name: str, context: DatasetContext, source: str, file_sha256: str | None = None
-) -> DatasetVersion:
-    from hokusai.datasets.content_digest import content_digest
-
-    return DatasetVersion(
-        name=name,
-        context=context,
-        digest=content_digest(table),
-        rows=table.num_rows,
-        columns=tuple((field.name, str(field.type)) for field in table.schema),
-        source=source,
-        file_sha256=file_sha256,
+    base, benchmark, *contributions = offered
+    base_part, _, *parts = sources.parts
+    sink = MemorySink(base.schema)
+    integrator = Integrator(
+        base,
+        benchmark,
+        columns=columns,
+        policy=integration_policy(settings),
+        sink=sink,
+        offered=OfferedRows(source=sources.source(base_part), files=_files(versions[0])),
+        sample_rows=base_part.sample_rows,
+    )
+    for part, table, version in zip(parts, contributions, versions[2:], strict=True):
+        batches = table.to_batches(max_chunksize=1 << 16)
+        integrator.add(part.name, batches, source=sources.source(part), sample_rows=part.sample_rows)
+        integrator.name_files(_files(version))
+    counts = integrator.finish()
+    return IntegratedData(
+        base=integrator.base,
+        integrated=sink.table,
+        benchmark=benchmark,
+        label=columns.label,
+        features=columns.features,
+        versions=tuple(versions),
+        counts=counts,
+        provenance=integrator.provenance,
+        overlapping=integrator.overlapping,
+        notes=integrator.notes,
     )
 
 
-def _count_metrics(
-    counts: Sequence[ContributionCounts], *, benchmark_rows: int, integrated_rows: int
-) -> dict[str, float]:
-    metrics = {"data.benchmark.rows": float(benchmark_rows), "data.integrated.rows": float(integrated_rows)}
-    for place, count in enumerate(counts):
+def _files(version: DatasetVersion) -> tuple[tuple[str, int], ...]:
+    """The files of a version, as provenance names them; a table in memory is named by its content."""
+    return tuple((file.sha256, file.rows or 0) for file in version.files) or ((version.digest, version.rows),)
+
+
+def _version(part: Part, table: pa.Table, file: TableFile, *, source: str, now: datetime) -> DatasetVersion:
+    from hokusai.datasets.versions import table_version, utc_text
+
+    return table_version(
+        table,
+        name=part.name,
+        context=part.context,
+        source=source,
+        files=[
+            DatasetFile(name=Path(each.path).name, sha256=each.sha256, size=each.size, rows=each.rows)
+            for each in file.files
+        ],
+        licence=part.licence,
+        contributor=part.contributor,
+        created=utc_text(now),
+    )
+
+
+def _integrated_version(data: IntegratedData, *, now: datetime) -> DatasetVersion:
+    from hokusai.datasets.versions import table_version, utc_text
+
+    parents = [version.digest for version in data.versions if version.context in ("base", "contribution")]
+    return table_version(
+        data.integrated,
+        name="integrated",
+        context="integrated",
+        source="base and contributions",
+        parents=parents,
+        created=utc_text(now),
+    )
+
+
+def _record(data: IntegratedData, tables: Sequence[pa.Table], settings: DataSettings, *, run: Run) -> None:
+    """Record every dataset with its manifest and, if it is stored, the table; and where each row came from."""
+    import pyarrow as pa
+
+    from hokusai.datasets.croissant import manifest_bytes, manifest_path
+    from hokusai.datasets.snapshots import SnapshotPolicy, store_snapshot
+
+    policy = SnapshotPolicy(mode=settings.snapshots, max_bytes=settings.snapshot_bytes)
+    stored: set[str] = set()
+    with tempfile.TemporaryDirectory(prefix="hokusai-") as folder:
+        for version, table in zip(data.versions, tables, strict=True):
+            run.log_dataset(version)
+            snapshot = store_snapshot(table, Path(folder), digest=version.digest, policy=policy, source=version.source)
+            if snapshot is not None and snapshot.digest not in stored:
+                stored.add(snapshot.digest)
+                run.log_artifact(snapshot.artifact_path, snapshot.path)
+            manifest = manifest_bytes(version, snapshot=None if snapshot is None else snapshot.file)
+            run.log_artifact(manifest_path(version), manifest)
+    run.log_table(PROVENANCE_FILE, data.provenance)
+    run.log_table(OVERLAP_FILE, pa.table({"benchmark_row": data.overlapping.nonzero()[0] + 1}))
+
+
+def _metrics(data: IntegratedData, found: Sequence[PersonalDataCount]) -> dict[str, float]:
+    metrics = {
+        "data.benchmark.rows": float(data.benchmark.num_rows),
+        "data.benchmark.rows_overlapping": float(data.overlapping.sum()),
+        "data.integrated.rows": float(data.integrated.num_rows),
+    }
+    for kind in sorted({count.kind for count in found}):
+        metrics[f"data.personal_data.{kind}.rows"] = float(sum(each.rows for each in found if each.kind == kind))
+    for place, count in enumerate(data.counts):
         table = "base" if place == 0 else f"contribution.{count.name}"
-        for name in ("offered", "duplicates", "in_benchmark", "kept"):
-            metrics[f"data.{table}.rows_{name}"] = float(getattr(count, name))
+        for name in count.__slots__:
+            if name != "name":
+                metrics[f"data.{table}.rows_{name}"] = float(getattr(count, name))
     return metrics

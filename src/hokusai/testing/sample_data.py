@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from hokusai.config import PipelineConfig
-from hokusai.steps.data_integration import ContributionSettings, DataSettings
+from hokusai.steps.data_settings import ContributionSettings, DataSettings
 from hokusai.tracking.mlflow_config import TrackingSettings
 
 __all__ = ["CONTRIBUTIONS", "penguins_config", "penguins_folder"]

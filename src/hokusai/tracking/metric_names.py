@@ -96,6 +96,18 @@ METRICS = (
         name="data.benchmark.rows", unit="rows", description="Rows of the benchmark.", runs="integrate_contributed_data"
     ),
     MetricName(
+        name="data.benchmark.rows_overlapping",
+        unit="rows",
+        description="Benchmark rows that were met among the offered rows, exactly or nearly.",
+        runs="integrate_contributed_data",
+    ),
+    MetricName(
+        name="data.personal_data.NAME.rows",
+        unit="rows",
+        description="Rows in which personal data of a kind were found, over all tables; the kind is the name.",
+        runs="integrate_contributed_data",
+    ),
+    MetricName(
         name="data.integrated.rows",
         unit="rows",
         description="Rows of base and contributions together, as trained on.",
@@ -111,8 +123,20 @@ METRICS = (
         for table, of in (("base", "the base data."), ("contribution.NAME", "a contribution."))
         for part, meaning in (
             ("offered", "Rows in the file of"),
-            ("duplicates", "Rows removed because an earlier one equals them, of"),
-            ("in_benchmark", "Rows that stand in the benchmark as well, of"),
+            ("in_benchmark", "Rows that stand in the benchmark as well, in any of the ways below, of"),
+            ("benchmark_exact", "Rows whose features and label equal those of a benchmark row, of"),
+            ("benchmark_flipped", "Rows whose features equal those of a benchmark row of another label, of"),
+            ("benchmark_normalised", "Rows that equal a benchmark row but for case, blanks and last digits, of"),
+            ("benchmark_near", "Rows that nearly equal a benchmark row, of"),
+            ("duplicates", "Rows that are not new, in any of the ways below, of"),
+            ("duplicates_own", "Rows that stand in it twice, of"),
+            ("duplicates_base", "Rows that stand in the base data, of"),
+            ("duplicates_other", "Rows that stand in an earlier contribution, of"),
+            ("near_base", "Rows that nearly equal a row of the base data, of"),
+            ("label_conflicts", "New rows whose features stand elsewhere with another label, of"),
+            ("key_conflicts", "Rows whose key stood before them with other content, of"),
+            ("replaced", "Rows that another row of their key stands for, of"),
+            ("sampled_out", "Rows left out of the sample, of"),
             ("kept", "Rows trained on, of"),
         )
     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from hokusai.tracking.naming import EVALUATION_TAG, RUN_KEY_TAG
 from hokusai.tracking.recorded_facts import MetricPoints
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from mlflow.entities import LoggedModel
     from mlflow.entities import Run as MlflowRun
@@ -40,6 +41,7 @@ __all__ = ["FoundDataset", "FoundModel", "FoundRun", "FoundVersion", "MlflowRead
 
 _POINTS_PER_REQUEST = 25_000
 _RUNS_SEARCHED = 10_000
+_IDS_PER_REQUEST = 100
 _MISSING_CODES = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
@@ -196,6 +198,37 @@ class MlflowReader(MlflowStore):
         with self._translated():
             runs = self._search([experiment_id], f"dataset.digest = '{dataset.short_digest}'", view=ViewType.ALL)
         return any(run.data.tags.get(EVALUATION_TAG) != evaluation for run in runs)
+
+    def runs_with_datasets(self) -> tuple[FoundRun, ...]:
+        """Return every run that lists datasets and is not deleted, the newest first."""
+        with self._translated():
+            ids = [str(experiment.experiment_id) for experiment in self._search_experiments(ViewType.ACTIVE_ONLY)]
+            runs = self._search(ids, "dataset.digest LIKE '%'", limit=sys.maxsize) if ids else []
+        return tuple(_found_run(run) for run in runs)
+
+    def runs_with_ids(self, run_ids: Sequence[str]) -> tuple[FoundRun, ...]:
+        """Return the runs with these ids that are not deleted."""
+        found: list[MlflowRun] = []
+        with self._translated():
+            ids = [str(experiment.experiment_id) for experiment in self._search_experiments(ViewType.ACTIVE_ONLY)]
+            for start in range(0, len(run_ids) if ids else 0, _IDS_PER_REQUEST):
+                some = ", ".join(f"'{run_id}'" for run_id in run_ids[start : start + _IDS_PER_REQUEST])
+                found += self._search(ids, f"attributes.run_id IN ({some})")
+        return tuple(_found_run(run) for run in found)
+
+    def files_in(self, location: str, folder: str) -> dict[str, int]:
+        """Return path and size of the files in one folder of a place of artifacts; none when there is no folder."""
+        with self._translated():
+            found = self._repository(location).list_artifacts(folder)
+        return {item.path: item.file_size or 0 for item in found if not item.is_dir}
+
+    def fetch_file(self, location: str, path: str, folder: Path) -> Path:
+        """Copy a file of any size into a folder of this machine, and return where it is."""
+        with self._translated():
+            file = Path(self._repository(location).download_artifacts(path, str(folder)))
+        if not file.is_file():
+            raise TrackingServerError(self.uri, f"{path}: the artifact cannot be fetched.", is_outage=True)
+        return file
 
     def files_of(self, location: str) -> dict[str, int]:
         """Return path and size of every file below a place of artifacts."""

@@ -92,6 +92,23 @@ class IntegrateContributedDataParameters:
     benchmark_overlap: str = parameter(
         "data.benchmark_overlap", "What happens to training rows that stand in the benchmark: remove or refuse."
     )
+    duplicates: str = parameter(
+        "data.duplicates", "What happens to contributed rows that are not new: remove, refuse or keep."
+    )
+    near_duplicates: str = parameter(
+        "data.near_duplicates", "What happens to contributed rows that nearly equal a base row: report, remove or off."
+    )
+    merge: str = parameter("data.merge", "How rows come together: append, update or replace.")
+    winner: str = parameter("data.winner", "Which of two rows with one key counts: first or last.")
+    key: tuple[str, ...] = parameter("data.key", "The columns by which rows are merged; empty unless they are.")
+    contract: str = parameter("data.contract", "SHA-256 of the data contract's file; empty without one.")
+    types: Mapping[str, str] = parameter("data.types", "Declared column types, the contract's included.")
+    personal_data: Mapping[str, str] = parameter(
+        "data.personal_data", "What happens to personal data, by kind, as far as it is not the default."
+    )
+    sample_rows: Mapping[str, int] = parameter(
+        "data.sample_rows", "The most rows used of each table that is sampled, by its name.", unit="rows"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,118 @@
+"""Phone numbers: with a plus sign and a country's numbering plan certain, by form and context possible."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING
+
+from hokusai.datasets.personal_data_kinds import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hokusai.datasets.personal_data_kinds import ColumnHints
+
+__all__ = [
+    "ANNOUNCED_SIEVE",
+    "INTERNATIONAL_SIEVE",
+    "NATIONAL_SIEVE",
+    "find_announced_phones",
+    "find_international_phones",
+    "find_national_phones",
+    "find_whole_phones",
+]
+
+_INTERNATIONAL = re.compile(r"(?<![\w+])(?:\+|00)[ ]?[1-9](?:[ ().\-/]{0,3}\d){6,16}(?!\w)")
+_NORTH_AMERICAN = re.compile(
+    r"(?<![\w.\-/+])(?:\+?1[ .\-])?(?:\([2-9]\d{2}\)[ .\-]?|[2-9]\d{2}[ .\-])[2-9]\d{2}[ .\-]\d{4}"
+    r"(?:[ ]?(?:x|ext\.?)[ ]?\d{1,6})?(?![\w\-/]|\.\d)"
+)
+_NATIONAL = re.compile(
+    r"(?<![\w.,\-/:+])(?:\(0\d{1,5}\)[ \-/]?|0\d{1,5}[ \-/])\d(?:[ \-/]?\d){4,9}(?![\w\-/:]|[.,]\d)"
+    r"|(?<![\w.,\-/:+])0[1-9](?:[ .\-]\d{2}){4}(?![\w\-/:]|[.,]\d)"
+    r"|(?<![\w.,\-/:+])\(\d{2,5}\)[ \-]?\d{3,5}[ \-]?\d{3,5}(?![\w\-/:]|[.,]\d)"
+)
+_BARE_NATIONAL = re.compile(r"(?<![\w.,\-/:+#])0[1-9]\d{8,9}(?![\w\-/:]|[.,]\d)")
+_PHONE_WORD = (
+    r"(?:phone|tel|telephone|mobile|cell|call(?: me| us)?|fax|whatsapp|dial|ring|handy|telefon\w{0,8}|t[eé]l[eé]phone"
+    r"|m[oó]vil|celular|cellulare|komórka|telefoon|mobil|ligue|appelez|llame|anrufen|chiamare)"
+)
+_ANNOUNCED = re.compile(
+    rf"(?i:\b{_PHONE_WORD}\b)[^\d+(\n]{{0,20}}"
+    r"(?P<number>[+(]?\d(?:[ ().\-/]{0,3}\d){6,14}(?:[ ]?x\d{1,6})?)(?!\w)"
+)
+_WHOLE_NUMBER = re.compile(r"\s*[+(]{0,2}\d(?:[ ().\-/]{0,3}\d){5,14}(?:[ ]?(?:x|ext\.?)[ ]?\d{1,6})?\s*")
+INTERNATIONAL_SIEVE = r"(?:^|[^0-9A-Za-z+])(?:\+|00) ?[1-9](?:[ ().\-/]{0,3}\d){6}"
+ANNOUNCED_SIEVE = rf"(?i:\b{_PHONE_WORD}\b)[^\d]{{0,20}}\d"
+NATIONAL_SIEVE = (
+    r"\(\d{2,6}\)[ \-/]?\d|[2-9]\d{2}\)?[ .\-]?[2-9]\d{2}[ .\-]\d{4}|(?:^|[^\w.,\-/:+])0\d{1,5}[ .\-/]\d"
+    r"|(?:^|[^\w.,\-/:+#])0[1-9]\d{8}"
+)
+
+
+@functools.cache
+def _national_patterns(calling_code: int) -> tuple[re.Pattern[str], ...]:
+    """What the national part of a number looks like in the countries of a calling code."""
+    import phonenumbers
+
+    regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(calling_code, ())
+    plans = [phonenumbers.PhoneMetadata.metadata_for_region(region, None) for region in regions if region != "001"]
+    general = [plan.general_desc for plan in plans if plan is not None and plan.general_desc is not None]
+    return tuple(re.compile(item.national_number_pattern or "(?!)") for item in general)
+
+
+def _is_international_number(digits: str) -> bool:
+    """Whether digits after the plus sign are a number of some country's numbering plan."""
+    for size in (1, 2, 3):
+        patterns = _national_patterns(int(digits[:size]))
+        national = digits[size:]
+        # Many write the trunk prefix, +44 (0)20, which nobody dials.
+        for number in (national, national[1:]) if national.startswith("0") else (national,):
+            if any(pattern.fullmatch(number) for pattern in patterns):
+                return True
+    return False
+
+
+_DIGITS = re.compile(r"\d+")
+
+
+def find_whole_phones(text: str, hints: ColumnHints) -> Iterator[Span]:
+    """Yield the whole text if it can be a phone number, in a column of them."""
+    if hints.phone and _WHOLE_NUMBER.fullmatch(text):
+        yield Span(0, len(text), "phone", "possible")
+
+
+def find_international_phones(text: str, _: ColumnHints) -> Iterator[Span]:
+    """Yield phone numbers with a country's calling code: certain when its numbering plan has them."""
+    for match in _INTERNATIONAL.finditer(text):
+        has_plus = match[0].startswith("+")
+        digits = "".join(_DIGITS.findall(match[0]))
+        digits = digits if has_plus else digits[2:]
+        if 7 <= len(digits) <= 16 and _is_international_number(digits):
+            yield Span(match.start(), match.end(), "phone", "certain" if has_plus else "possible")
+        elif has_plus and 9 <= len(digits) <= 15:
+            yield Span(match.start(), match.end(), "phone", "possible")
+
+
+def find_announced_phones(text: str, _: ColumnHints) -> Iterator[Span]:
+    """Yield what follows a word that announces a phone number."""
+    for match in _ANNOUNCED.finditer(text):
+        if not _is_book_number("".join(_DIGITS.findall(match["number"]))):
+            yield Span(match.start("number"), match.end("number"), "phone", "possible")
+
+
+def find_national_phones(text: str, _: ColumnHints) -> Iterator[Span]:
+    """Yield what is written as phone numbers are within a country."""
+    for pattern in (_NORTH_AMERICAN, _NATIONAL):
+        for match in pattern.finditer(text):
+            if 9 <= sum(map(len, _DIGITS.findall(match[0]))) <= 18:
+                yield Span(match.start(), match.end(), "phone", "possible")
+    for match in _BARE_NATIONAL.finditer(text):
+        if not _is_book_number(match[0]):
+            yield Span(match.start(), match.end(), "phone", "possible")
+
+
+def _is_book_number(digits: str) -> bool:
+    """Whether ten digits are an ISBN, of which those from English-speaking countries begin with 0 or 1."""
+    return len(digits) == 10 and sum((10 - at) * int(sign) for at, sign in enumerate(digits)) % 11 == 0
