@@ -3,7 +3,7 @@
 Every side reads a contribution of 12 mixed columns from Parquet, takes out rows that stand in it twice, in the base or in
 the benchmark, counts them, and writes what is left as zstd Parquet. A hundredth of the rows repeats others of the
 contribution, a hundredth stands in the base, a thousandth in the benchmark. Hokusai checks every value against a
-contract as well, keeps the order of rows, writes where each came from, and digests what it wrote.
+contract as well, keeps the order of rows, and writes where each came from.
 
 Each side runs in a process of its own: CPU seconds and the peak of resident memory are that process's, its children's
 included. ``python -m benchmarks.integration 1e6 1e7``; at 1e7 rows DuckDB is told to keep to 1.6 GB, so that it stays
@@ -97,6 +97,7 @@ def _measure(side: str, folder: Path) -> None:
 
 
 def _hokusai(folder: Path) -> int:
+    from hokusai.datasets.personal_data import KINDS
     from hokusai.integrated_file import write_integrated
     from hokusai.steps.data_settings import ContributionSettings, DataSettings
 
@@ -106,7 +107,7 @@ def _hokusai(folder: Path) -> int:
         label="column_03",
         contributions=(ContributionSettings(path=folder / "contribution.parquet"),),
         near_duplicates="off",
-        personal_data=dict.fromkeys(("*",), "keep"),
+        personal_data=dict.fromkeys(KINDS, "keep"),
     )
     return write_integrated(settings, folder / "hokusai.parquet").counts[1].kept
 
@@ -156,7 +157,9 @@ def _duckdb(folder: Path) -> int:
 
 
 def _print(rows: int, results: dict[str, list[dict[str, float]]]) -> None:
-    print(f"\nintegration of {rows:,} rows x {_COLUMNS} columns, {rows // 10:,} base, {_BENCHMARK_ROWS:,} benchmark rows")
+    print(
+        f"\nintegration of {rows:,} rows x {_COLUMNS} columns, {rows // 10:,} base, {_BENCHMARK_ROWS:,} benchmark rows"
+    )
     print(f"{'':<12}{'CPU s':>10}{'ratio':>8}{'wall s':>10}{'peak GB':>10}{'rows kept':>14}{'runs':>6}")
     first = results["hokusai"]
     for side, runs in results.items():

@@ -74,7 +74,9 @@ def main() -> None:
         def tracked() -> Cost:
             listener, began = _EndOfWork(), time.perf_counter()
             reports: list[DeltaReport] = []
-            cost = cost_of(lambda: reports.append(hokusai.run(config, listener=listener, shipping=shipping, reader=reader)))
+            cost = cost_of(
+                lambda: reports.append(hokusai.run(config, listener=listener, shipping=shipping, reader=reader))
+            )
             if reports[0].tracking is None or not reports[0].tracking.shipped:
                 raise SystemExit(f"the record did not reach MLflow: {reports[0].tracking}")
             working.wall.append(listener.moment - began)

@@ -444,9 +444,7 @@ def _translate(
     return ConfigurationError(problem, key=key, source=origin.source, line=origin.line)
 
 
-def _check_names_and_files(
-    config: PipelineConfig, origins: Mapping[str, Origin], in_memory: Collection[str]
-) -> None:
+def _check_names_and_files(config: PipelineConfig, origins: Mapping[str, Origin], in_memory: Collection[str]) -> None:
     def refuse(key: str, problem: str) -> None:
         origin = _nearest(origins, key) or (_DEFAULT if origins else _CODE)
         raise ConfigurationError(problem, key=key, source=origin.source, line=origin.line)

@@ -17,7 +17,8 @@ from playwright.sync_api import sync_playwright
 
 from hokusai.records import CheckReport, Finding
 from hokusai.report.check_document import check_document, sorted_findings
-from hokusai.report.check_page import check_page, visible_text
+from hokusai.report.check_page import check_page
+from hokusai.report.visible_text import visible_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hokusai.cli import display
 from hokusai.cli.settings import tracking_settings
+from hokusai.report.visible_text import visible_text
 from hokusai.tracking.audit import audit_run
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def audit(arguments: argparse.Namespace) -> int:
 
 def _print_report(report: AuditReport) -> None:
     journals = ", ".join(map(str, report.journals))
-    print(_printable(f"Compared {report.run} in {report.store} with {journals or 'its own digests in MLflow alone'}."))
+    print(
+        visible_text(f"Compared {report.run} in {report.store} with {journals or 'its own digests in MLflow alone'}.")
+    )
     if report.journal is None:
         print("Without a journal: tags, metrics, datasets, times and statuses could not be checked.")
     wrong: dict[str, int] = {}
@@ -65,7 +68,7 @@ def _line(item: Difference) -> str:
     what = f"{item.kind} {item.name}" if item.name and item.name != item.run else item.kind
     texts = [f"recorded {_shortened(item.recorded)}"] if item.recorded else []
     texts += [f"found {_shortened(item.found)}"] if item.found else []
-    return _printable(f"{item.reason}: {f'{where}: ' if where else ''}{what}: {', '.join(texts)}".rstrip(": "))
+    return visible_text(f"{item.reason}: {f'{where}: ' if where else ''}{what}: {', '.join(texts)}".rstrip(": "))
 
 
 def _shortened(text: str) -> str:
@@ -73,8 +76,3 @@ def _shortened(text: str) -> str:
         return text
     half = _LONGEST_TEXT // 2
     return f"{text[:half]}…{text[-half:]} ({len(text)} characters)"
-
-
-def _printable(text: str) -> str:
-    """Return a text without what a terminal would take for a command, or cannot encode."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

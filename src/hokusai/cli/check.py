@@ -12,7 +12,8 @@ from hokusai.config import load_config
 from hokusai.errors import ConfigurationError
 from hokusai.records import SEVERITIES
 from hokusai.report.check_document import check_document, sorted_findings
-from hokusai.report.check_page import check_page, visible_text
+from hokusai.report.check_page import check_page
+from hokusai.report.visible_text import visible_text
 
 if TYPE_CHECKING:
     import argparse
@@ -29,8 +30,10 @@ def check(arguments: argparse.Namespace) -> int:
     page = Path(arguments.html) if arguments.html else None
     if page is not None:
         _require_folder(page)
-    config = load_config(Path(arguments.config)).config
-    report = check_contribution(Path(arguments.file), config)
+    # The file that is checked takes the place of the contributions, which need not be there.
+    flags = {"data.contributions": [{"path": arguments.file}]}
+    config = load_config(Path(arguments.config), flags=flags).config
+    report = check_contribution(config.data.contributions[0].path, config)
     if page is not None:
         write_atomically(page, check_page(report))
     if arguments.json:

@@ -15,7 +15,7 @@ from hokusai.datasets.contract_inference import INFERENCE_COMMENTS, infer_contra
 from hokusai.datasets.read_settings import ReadSettings
 from hokusai.datasets.reader_process import TableReader
 from hokusai.errors import ConfigurationError
-from hokusai.report.check_page import visible_text
+from hokusai.report.visible_text import visible_text
 
 if TYPE_CHECKING:
     import argparse

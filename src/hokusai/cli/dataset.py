@@ -14,6 +14,7 @@ from hokusai.cli import display
 from hokusai.cli.settings import tracking_settings
 from hokusai.errors import DataError, SchemaMismatchError, ValueMismatchError
 from hokusai.records import DatasetFile, DatasetVersion
+from hokusai.report.visible_text import visible_text
 
 if TYPE_CHECKING:
     import argparse
@@ -169,7 +170,7 @@ def diff(arguments: argparse.Namespace) -> int:
         )
         return 0
     for side in (first, second):
-        print(_printable(f"{side.title}: {side.version.digest}, {side.version.rows:,} rows"))
+        print(visible_text(f"{side.title}: {side.version.digest}, {side.version.rows:,} rows"))
     _print_changes(changes, rows, reason)
     if not (first.is_described and second.is_described):
         print(_NO_MANIFEST)
@@ -206,9 +207,9 @@ def verify(arguments: argparse.Namespace) -> int:
             }
         )
     elif is_same:
-        print(_printable(f"{path} has the content {item.digest} ({', '.join(item.names)})."))
+        print(visible_text(f"{path} has the content {item.digest} ({', '.join(item.names)})."))
     else:
-        print(_printable(f"{path} has another content than {_short(item.digest)} ({', '.join(item.names)})."))
+        print(visible_text(f"{path} has another content than {_short(item.digest)} ({', '.join(item.names)})."))
         print(f"expected  {item.digest}\nfound     {found.version.digest}")
         _print_changes(changes, rows, "the recorded rows are not at hand: no run stored them, or other columns")
         if expected is None:
@@ -269,7 +270,7 @@ def _manifest_of(recorded: RecordedDatasets, item: RecordedDataset) -> DatasetVe
             version = read_manifest(content, source=source)
         except DataError as error:
             # Anybody may have left a file of this name; another run may have left a whole one.
-            print(_printable(f"hokusai: left aside: {error}"), file=sys.stderr)
+            print(visible_text(f"hokusai: left aside: {error}"), file=sys.stderr)
             continue
         if version.digest == item.digest:
             return version
@@ -355,9 +356,11 @@ def _look_up(recorded: RecordedDatasets, path: Path, *, as_json: bool) -> int:
         found = None if item is None else _summary(item)
         _print_json({"ok": item is not None, "file": str(path), "found": whole.version.digest, "dataset": found})
     elif item is None:
-        print(_printable(f"{path} has the content {whole.version.digest}, which is not on record in {recorded.store}."))
+        print(
+            visible_text(f"{path} has the content {whole.version.digest}, which is not on record in {recorded.store}.")
+        )
     else:
-        print(_printable(f"{path} has the content {item.digest}: {_about(item)}."))
+        print(visible_text(f"{path} has the content {item.digest}: {_about(item)}."))
         _print_uses(item)
     return 0 if item is not None else 1
 
@@ -441,7 +444,7 @@ def _evaluation_uses(item: RecordedDataset) -> list[str]:
 def _print_uses(item: RecordedDataset) -> None:
     lines = _evaluation_uses(item)
     for line in lines[:_USES_SHOWN]:
-        print(_printable(f"used {line}"))
+        print(visible_text(f"used {line}"))
     if len(lines) > _USES_SHOWN:
         print(f"used by {len(lines) - _USES_SHOWN} more; --json lists them all")
 
@@ -463,7 +466,7 @@ def _print_changes(changes: VersionChanges, rows: RowChanges | None, reason: str
         table += [("rows removed", "", "", _number(rows.removed), "")]
     _print_rows(("what", "column", "before", "after", "change"), table)
     if rows is None:
-        print(_printable(f"Rows were not compared: {reason}."))
+        print(visible_text(f"Rows were not compared: {reason}."))
     elif rows.is_reordered:
         print("The rows are the same, in another order.")
 
@@ -474,7 +477,7 @@ def _change(was: int | None, now: int | None) -> tuple[str, str, str]:
 
 
 def _print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    display.print_rows(headings, [[_printable(cell) for cell in row] for row in rows])
+    display.print_rows(headings, [[visible_text(cell) for cell in row] for row in rows])
 
 
 def _print_json(value: object) -> None:
@@ -488,13 +491,8 @@ def _number(value: int | None) -> str:
 def _text(text: str) -> Text:
     from rich.text import Text
 
-    return Text(_printable(text))
+    return Text(visible_text(text))
 
 
 def _short(digest: str) -> str:
     return digest[:_SHORT]
-
-
-def _printable(text: str) -> str:
-    """Return a text without what a terminal would take for a command; names come from other people."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from hokusai.config import ResolvedConfig
 
-__all__ = ["config", "run"]
+__all__ = ["config", "load", "run"]
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run one evaluation and print its report."""
     from hokusai.pipeline import run as run_evaluation
 
-    resolved = _load(arguments)
+    resolved = load(arguments)
     with display.Progress(total=1) as progress:
         progress.start_evaluation(resolved.config.project)
         report = run_evaluation(resolved, listener=progress)
@@ -39,13 +39,14 @@ def run(arguments: argparse.Namespace) -> int:
 def config(arguments: argparse.Namespace) -> int:
     """Print every setting, its value and its origin."""
     rows = []
-    for key, value, origin in _load(arguments).items():
+    for key, value, origin in load(arguments).items():
         rows.append((key, json.dumps(_plain(value), ensure_ascii=False), str(origin)))
     display.print_rows(("setting", "value", "from"), rows)
     return 0
 
 
-def _load(arguments: argparse.Namespace) -> ResolvedConfig:
+def load(arguments: argparse.Namespace) -> ResolvedConfig:
+    """Return the configuration of a command that takes settings as flags."""
     return load_config(Path(arguments.file), flags=_flags(arguments))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hokusai.cli import display
 from hokusai.cli.settings import tracking_settings
+from hokusai.report.visible_text import visible_text
 from hokusai.tracking.journal import JournalReader
 from hokusai.tracking.journal_folders import (
     check_journal,
@@ -45,7 +46,7 @@ def list_all(arguments: argparse.Namespace) -> int:
     rows = [
         (
             summary.key,
-            _printable(summary.experiment),
+            visible_text(summary.experiment),
             str(summary.entries),
             _size(summary.size),
             _state(summary),
@@ -100,7 +101,7 @@ def prune(arguments: argparse.Namespace) -> int:
     verb = "would be removed" if arguments.dry_run else "removed"
     for verdict in verdicts:
         if verdict.is_removable:
-            kept = f"; stays: {', '.join(map(_printable, verdict.kept))}" if verdict.kept else ""
+            kept = f"; stays: {', '.join(map(visible_text, verdict.kept))}" if verdict.kept else ""
             print(f"{verdict.folder.name}: {verb}, its log and staged artifacts ({_size(verdict.size)}){kept}")
         else:
             print(f"{verdict.folder.name}: stays: {verdict.obstacle}")
@@ -133,7 +134,7 @@ def _line(entry: Entry, names: Mapping[str, str]) -> str:
     facts = to_json(entry.operation)
     kind, run = str(facts.pop("operation")), facts.pop("run", "")
     moment = datetime.fromtimestamp(entry.time / 1000).astimezone().isoformat(sep=" ", timespec="milliseconds")
-    name = _printable(names.get(str(run), str(run)))
+    name = visible_text(names.get(str(run), str(run)))
     text = _shorten(" ".join(_facts(facts)), _LONGEST_FACTS)
     return f"{entry.sequence:>6}  {moment[:23]}  {name:<28}  {kind:<16}  {text}".rstrip()
 
@@ -145,23 +146,18 @@ def _facts(values: Mapping[str, JsonValue]) -> Iterator[str]:
         if isinstance(value, dict):
             yield from _facts(value)
         else:
-            yield f"{_printable(name)}={_value(value)}"
+            yield f"{visible_text(name)}={_value(value)}"
 
 
 def _value(value: JsonValue) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     if len(text) == _DIGEST_LENGTH and all(letter in "0123456789abcdef" for letter in text):
         return f"{text[:12]}…"
-    return _printable(_shorten(text, _LONGEST_VALUE))
+    return visible_text(_shorten(text, _LONGEST_VALUE))
 
 
 def _shorten(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def _printable(text: str) -> str:
-    """Return a text that cannot command the terminal, and that every terminal's encoding takes."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def _state(summary: JournalSummary) -> str:

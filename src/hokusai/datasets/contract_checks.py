@@ -99,6 +99,16 @@ class ContractChecker:
                     found.append(_finding(column, check, violation))
         return (*found, *self._key_findings())
 
+    def require(self) -> None:
+        """Refuse the table if it breaks its contract; warnings do not.
+
+        Raises:
+            ContractViolationError: A finding is an error.
+        """
+        broken = [finding.message for finding in self.findings() if finding.severity == "error"]
+        if broken:
+            raise ContractViolationError(self._source, contract=self._contract.source, violations=broken)
+
     def _check_column(self, column: ColumnContract, array: pa.Array, *, offset: int) -> None:
         if types.is_dictionary(array.type):
             array = array.dictionary_decode()
@@ -194,13 +204,9 @@ def require_contract(table: pa.Table, contract: Contract, *, source: str) -> Non
     Raises:
         ContractViolationError: A finding is an error.
     """
-    broken = [finding.message for finding in check_contract(table, contract, source=source) if _is_error(finding)]
-    if broken:
-        raise ContractViolationError(source, contract=contract.source, violations=broken)
-
-
-def _is_error(finding: Finding) -> bool:
-    return finding.severity == "error"
+    checker = ContractChecker(contract, source)
+    checker.update(table)
+    checker.require()
 
 
 def type_of(data_type: pa.DataType) -> str | None:

@@ -36,6 +36,17 @@ if TYPE_CHECKING:
 __all__ = ["Columns", "IntegrationPolicy", "Integrator", "OfferedRows"]
 
 _BATCH_ROWS = 1 << 16
+_FIRST_ROWS = 5
+_COUNTED = {
+    Code.BENCHMARK_EXACT: "benchmark_exact",
+    Code.BENCHMARK_FLIPPED: "benchmark_flipped",
+    Code.BENCHMARK_NORMALISED: "benchmark_normalised",
+    Code.BENCHMARK_NEAR: "benchmark_near",
+    Code.DUPLICATE_OWN: "duplicates_own",
+    Code.DUPLICATE_BASE: "duplicates_base",
+    Code.DUPLICATE_OTHER: "duplicates_other",
+    Code.CONFLICT: "label_conflicts",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +119,23 @@ class _Part:
     keys: list[NDArray[np.void]] = field(default_factory=list)
     contents: list[NDArray[np.void]] = field(default_factory=list)
     labels: list[pa.Array] = field(default_factory=list)
+    first_rows: dict[str, list[int]] = field(default_factory=dict)
     files: tuple[tuple[str, int], ...] = ()
 
     @property
     def kept(self) -> int:
         return sum(map(len, self.rows))
+
+    def note(self, name: str, rows: NDArray[np.intp]) -> None:
+        """Count rows of the present batch, and remember the places of the first ones."""
+        if len(rows):
+            self.counts[name] += len(rows)
+            first = self.first_rows.setdefault(name, [])
+            first += (rows[: _FIRST_ROWS - len(first)] + self.offered).tolist()
+
+    def count(self, codes: Iterable[Code]) -> int:
+        """How many rows have one of these codes."""
+        return sum(self.counts[_COUNTED[code]] for code in codes)
 
 
 class Integrator:
@@ -174,7 +197,10 @@ class Integrator:
         """What the screening could not decide."""
         verdicts = self._near_benchmark.verdicts if self._near_benchmark else ()
         reasons = (verdict.reason for verdict in verdicts if not verdict.is_evidence)
-        return tuple(dict.fromkeys(reason for reason in (self._screen.narrowness, *reasons) if reason))
+        sentences = (
+            f"{reason[0].upper()}{reason[1:].rstrip('.')}." for reason in (self._screen.narrowness, *reasons) if reason
+        )
+        return tuple(dict.fromkeys(sentences))
 
     def _take_base(self, base: pa.Table, offered: OfferedRows, *, sample_rows: int) -> pa.Table:
         part = _Part(name="base", source=offered.source, sample_rows=sample_rows, files=offered.files)
@@ -230,6 +256,10 @@ class Integrator:
         """Say which files the rows of the contribution that was added last came from: SHA-256 and number of rows."""
         self._parts[-1].files = tuple(files)
 
+    def first_rows(self, name: str) -> dict[str, list[int]]:
+        """The places, from 0, of the first rows of a contribution that were counted, by the counter's name."""
+        return next(part.first_rows for part in self._parts if part.name == name)
+
     def finish(self) -> tuple[ContributionCounts, ...]:
         """Merge and sample, finish the sink, and return what became of the rows of every table, base first."""
         keep = np.ones(sum(part.kept for part in self._parts), dtype=np.bool_)
@@ -262,15 +292,15 @@ class Integrator:
             near = self._near_benchmark.find(batch.take(pa.array(rest)))
             codes[rest[near >= 0]] = Code.BENCHMARK_NEAR
             self._near_met[near[near >= 0]] = True
-        for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
-            part.counts[Code(code).name] += int(count)
+        for code, name in _COUNTED.items():
+            part.note(name, np.flatnonzero(codes == code))
         keep = ~np.isin(codes, BENCHMARK_CODES)
         if self._policy.duplicates != "keep":
             keep &= ~np.isin(codes, DUPLICATE_CODES)
         if part.name != "base" and self._near_base is not None:
             rest = np.flatnonzero(keep & ~np.isin(codes, DUPLICATE_CODES))
             close = rest[self._near_base.find(batch.take(pa.array(rest))) >= 0]
-            part.counts["near_base"] += len(close)
+            part.note("near_base", close)
             if self._policy.near_duplicates == "remove":
                 keep[close] = False
         kept = batch.filter(pa.array(keep))
@@ -298,11 +328,11 @@ class Integrator:
 
     def _require_policy(self, part: _Part) -> None:
         """Refuse the table as the policy says, once all of its rows are counted."""
-        leaked = sum(part.counts[Code(code).name] for code in BENCHMARK_CODES)
+        leaked = part.count(BENCHMARK_CODES)
         # Honest rows of a narrow table equal benchmark rows by chance: they are removed, and nobody is accused.
         if leaked and self._policy.benchmark_overlap == "refuse" and not self._screen.narrowness:
             raise BenchmarkLeakError(part.source, rows=leaked)
-        repeated = sum(part.counts[Code(code).name] for code in DUPLICATE_CODES)
+        repeated = part.count(DUPLICATE_CODES)
         if repeated and self._policy.duplicates == "refuse":
             raise DuplicateRowsError(
                 part.source, rows=repeated, where="the base data, an earlier contribution, or this one"
@@ -344,23 +374,11 @@ def _numbered(batches: Iterable[pa.RecordBatch]) -> Iterable[tuple[int, pa.Recor
 
 
 def _counts(part: _Part, *, kept: int) -> ContributionCounts:
-    counts = part.counts
     return ContributionCounts(
         name=part.name,
         offered=part.offered,
         kept=kept,
-        in_benchmark=sum(counts[Code(code).name] for code in BENCHMARK_CODES),
-        benchmark_exact=counts["BENCHMARK_EXACT"],
-        benchmark_flipped=counts["BENCHMARK_FLIPPED"],
-        benchmark_normalised=counts["BENCHMARK_NORMALISED"],
-        benchmark_near=counts["BENCHMARK_NEAR"],
-        duplicates=sum(counts[Code(code).name] for code in DUPLICATE_CODES),
-        duplicates_own=counts["DUPLICATE_OWN"],
-        duplicates_base=counts["DUPLICATE_BASE"],
-        duplicates_other=counts["DUPLICATE_OTHER"],
-        near_base=counts["near_base"],
-        label_conflicts=counts["CONFLICT"],
-        key_conflicts=counts["key_conflicts"],
-        replaced=counts["replaced"],
-        sampled_out=counts["sampled_out"],
+        in_benchmark=part.count(BENCHMARK_CODES),
+        duplicates=part.count(DUPLICATE_CODES),
+        **part.counts,
     )

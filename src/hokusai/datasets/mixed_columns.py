@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Column = NDArray[np.float32] | NDArray[np.uint64]
 
-__all__ = ["MixedColumns", "Values", "is_text", "one_array"]
+__all__ = ["MixedColumns", "Values", "is_text", "one_array", "spread"]
 
 _ROWS_AT_ONCE = 1 << 16
 _FARTHEST = 1e9  # standard deviations: beyond it all values are one
@@ -118,6 +118,11 @@ def one_array(table: pa.Table, name: str) -> pa.Array:
     if len(chunks) > 1 and types.is_string(chunks[0].type):  # together they may pass 2 GiB
         chunks = [chunk.cast(pa.large_string()) for chunk in chunks]
     return chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+
+
+def spread(values: NDArray[Any], most: int) -> NDArray[Any]:
+    """At most so many of the values, evenly spread over the rows."""
+    return values if len(values) <= most else values[np.arange(most) * len(values) // most]
 
 
 def _is_number(data_type: pa.DataType) -> bool:

@@ -41,7 +41,8 @@ def strata_of(label: pa.ChunkedArray) -> NDArray[np.int64]:
         return strata
     numbers = label.to_numpy()
     edges = np.quantile(numbers, np.arange(1, _BINS) / _BINS)
-    return np.searchsorted(edges, numbers, side="right").astype(np.int64)
+    bins: NDArray[np.int64] = np.searchsorted(edges, numbers, side="right").astype(np.int64)
+    return bins
 
 
 def allocation(sizes: NDArray[np.int64], *, rows: int) -> NDArray[np.int64]:

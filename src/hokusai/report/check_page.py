@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from hokusai.records import SEVERITIES
 from hokusai.report.check_document import sorted_findings
+from hokusai.report.visible_text import visible_text
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
     from hokusai.records import CheckReport
 
-__all__ = ["check_page", "visible_text"]
+__all__ = ["check_page"]
 
 
 def check_page(report: CheckReport) -> str:
@@ -24,17 +25,6 @@ def check_page(report: CheckReport) -> str:
         report=report,
         findings=sorted_findings(report),
         totals=[(severity, severities.count(severity)) for severity in SEVERITIES],
-    )
-
-
-def visible_text(text: object) -> str:
-    """A text in which control characters, marks of direction and the like stand as escapes.
-
-    As they are, a terminal would obey the ones and hide the others.
-    """
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for letter in str(text)
     )
 
 

@@ -7,17 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from hokusai.digests import file_sha256
-from hokusai.errors import ConfigurationError, DataError, PersonalDataError
+from hokusai.errors import DataError
 from hokusai.records import DatasetFile, IntegratedData
-from hokusai.steps.data_sources import DataSources, common_types
+from hokusai.steps.data_sources import DataSources, common_types, record_batches
+from hokusai.steps.personal_data_policy import PersonalDataPolicy
 from hokusai.tracking.parameters import IntegrateContributedDataParameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
-
-    import pyarrow as pa
 
     from hokusai.datasets.integration import Columns, IntegrationPolicy
     from hokusai.datasets.personal_data import PersonalDataCount
@@ -28,13 +29,7 @@ if TYPE_CHECKING:
     from hokusai.steps.data_sources import Part
     from hokusai.tracking.run import Run
 
-__all__ = [
-    "columns_without",
-    "hash_key",
-    "integrate_contributed_data",
-    "integration_policy",
-    "personal_data_in",
-]
+__all__ = ["integrate_contributed_data", "integration_policy"]
 
 PROVENANCE_FILE = "datasets/provenance.parquet"
 OVERLAP_FILE = "datasets/overlapping_benchmark_rows.parquet"
@@ -125,70 +120,18 @@ def _require_contract(sources: DataSources, files: Sequence[TableFile]) -> None:
 def _without_personal_data(
     sources: DataSources, settings: DataSettings, tables: Sequence[pa.Table], columns: Columns
 ) -> tuple[list[pa.Table], Columns, list[PersonalDataCount]]:
-    """Search every table, refuse, and treat all of them alike: what is a hash in one must be a hash in the others."""
-    import pyarrow as pa
-
-    from hokusai.datasets.personal_data import columns_to_drop, require_no_personal_data
-    from hokusai.datasets.personal_data_treatment import treat_batch
-
-    found = []
-    for part, table in zip(sources.parts, tables, strict=True):
-        counts = personal_data_in(table.to_batches(), settings)
-        require_no_personal_data(counts, policy=settings.personal_data, source=sources.source(part))
-        found += counts
-    dropped = columns_to_drop(found, settings.personal_data)
-    columns = columns_without(columns, dropped, source=sources.source(sources.parts[0]))
-    key = hash_key(settings)
-    treated = [
-        pa.Table.from_batches(
-            [
-                treat_batch(batch, policy=settings.personal_data, counts=found, key=key, dropped=dropped)[0]
-                for batch in table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
-            ]
-        )
-        for table in tables
+    """Search every table, and treat all of them alike."""
+    policy = PersonalDataPolicy(settings)
+    found = [
+        count
+        for part, table in zip(sources.parts, tables, strict=True)
+        for count in policy.find(table.to_batches(), source=sources.source(part))
     ]
+    columns = policy.columns_left(columns, found, source=sources.source(sources.parts[0]))
+    if not policy.treats:
+        return list(tables), columns, found
+    treated = [pa.Table.from_batches(policy.treated(record_batches(table), found=found)) for table in tables]
     return common_types([table.select(columns.names) for table in treated]), columns, found
-
-
-def personal_data_in(batches: Iterable[pa.RecordBatch], settings: DataSettings) -> list[PersonalDataCount]:
-    """What is found in a table; nothing is searched for when all of it would be kept."""
-    from hokusai.datasets.personal_data import KINDS, PersonalDataScanner
-
-    if all(settings.personal_data.get(kind) == "keep" for kind in KINDS):
-        return []
-    scanner = PersonalDataScanner()
-    for batch in batches:
-        scanner.update(batch)
-    return list(scanner.counts())
-
-
-def columns_without(columns: Columns, dropped: Sequence[str], *, source: str) -> Columns:
-    """The columns that are left when those with personal data are dropped.
-
-    Raises:
-        PersonalDataError: The label or the key would go, or every feature.
-    """
-    features = tuple(name for name in columns.features if name not in dropped)
-    lost = [name for name in (columns.label, *columns.key) if name in dropped]
-    if lost or not features:
-        raise PersonalDataError(source, found=[(name, "what is to be dropped") for name in lost or dropped])
-    return replace(columns, features=features)
-
-
-def hash_key(settings: DataSettings) -> bytes | None:
-    """The secret key of hashes, or None when there is none.
-
-    Raises:
-        ConfigurationError: Its file cannot be read.
-    """
-    if settings.hash_key_file is None:
-        return None
-    try:
-        return settings.hash_key_file.read_bytes().strip()
-    except OSError as error:
-        problem = f"{settings.hash_key_file} cannot be read ({error.strerror}). Check the path and its permissions."
-        raise ConfigurationError(problem, key="data.hash_key_file") from error
 
 
 def _parameters(sources: DataSources, settings: DataSettings, columns: Columns) -> IntegrateContributedDataParameters:
@@ -251,8 +194,7 @@ def _integrate(
         sample_rows=base_part.sample_rows,
     )
     for part, table, version in zip(parts, contributions, versions[2:], strict=True):
-        batches = table.to_batches(max_chunksize=1 << 16)
-        integrator.add(part.name, batches, source=sources.source(part), sample_rows=part.sample_rows)
+        integrator.add(part.name, record_batches(table), source=sources.source(part), sample_rows=part.sample_rows)
         integrator.name_files(_files(version))
     counts = integrator.finish()
     return IntegratedData(
@@ -308,8 +250,6 @@ def _integrated_version(data: IntegratedData, *, now: datetime) -> DatasetVersio
 
 def _record(data: IntegratedData, tables: Sequence[pa.Table], settings: DataSettings, *, run: Run) -> None:
     """Record every dataset with its manifest and, if it is stored, the table; and where each row came from."""
-    import pyarrow as pa
-
     from hokusai.datasets.croissant import manifest_bytes, manifest_path
     from hokusai.datasets.snapshots import SnapshotPolicy, store_snapshot
 

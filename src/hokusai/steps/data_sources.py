@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
-from hokusai.datasets.column_types import ColumnPlace, ColumnTargets, arrow_type, fit_column, require_columns
+from hokusai.datasets.column_types import ColumnPlace, ColumnTargets, fit_column, require_columns
 from hokusai.datasets.contract_file import load_contract
 from hokusai.datasets.integration import Columns
 from hokusai.datasets.memory_tables import as_table
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hokusai.records import DatasetContext
     from hokusai.steps.data_settings import DataSettings
 
-__all__ = ["DataSources", "Part", "common_types"]
+__all__ = ["DataSources", "Part", "TableStream", "common_types", "record_batches"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,24 +107,33 @@ class DataSources:
         """What messages and records call a part: its file, or that it came from memory."""
         return f"{part.name} (a table in memory)" if part.name in self._tables else str(part.path)
 
-    def read(self, part: Part, *, expected: pa.Schema | None = None, columns: Sequence[str] | None = None) -> TableFile:
+    def read(
+        self,
+        part: Part,
+        *,
+        expected: pa.Schema | None = None,
+        columns: Sequence[str] | None = None,
+        declared: bool = True,
+    ) -> TableFile:
         """Read one table whole.
 
         Args:
             part: Which one.
             expected: The schema of the table that it will be joined to.
             columns: The columns to return; None for all.
+            declared: Whether the declared types hold.
 
         Raises:
             DataError: It cannot be read, or lacks columns.
         """
+        reading = self.reading if declared else replace(self.reading, types={})
         if part.name in self._tables:
             return self._from_memory(part, expected=expected, columns=columns)
-        return self._reader.read(part.path, settings=self.reading, expected=expected, columns=columns)
+        return self._reader.read(part.path, settings=reading, expected=expected, columns=columns)
 
     @contextmanager
-    def stream(self, part: Part, *, types: Mapping[str, str], columns: Sequence[str]) -> Iterator[_Stream]:
-        """Open one table of declared types, to be read batch by batch, in bounded memory.
+    def stream(self, part: Part, *, types: Mapping[str, str], columns: Sequence[str]) -> Iterator[TableStream]:
+        """Open the file of one table of declared types, to be read batch by batch, in bounded memory.
 
         Args:
             part: Which one.
@@ -134,14 +143,9 @@ class DataSources:
         Raises:
             DataError: It cannot be read, or lacks columns.
         """
-        if part.name in self._tables:
-            schema = pa.schema([(name, arrow_type(types[name])) for name in columns])
-            file = self._from_memory(part, expected=schema, columns=columns)
-            yield _Memory(file.table)
-        else:
-            reading = replace(self.reading, types=types)
-            with self._reader.open(part.path, settings=reading, columns=columns) as stream:
-                yield stream
+        reading = replace(self.reading, types=types)
+        with self._reader.open(part.path, settings=reading, columns=columns) as stream:
+            yield stream
 
     def _from_memory(self, part: Part, *, expected: pa.Schema | None, columns: Sequence[str] | None) -> TableFile:
         source = self.source(part)
@@ -187,7 +191,12 @@ class DataSources:
         return Columns(label=settings.label, features=features, key=self.key)
 
 
-class _Stream(Protocol):
+def record_batches(table: pa.Table) -> list[pa.RecordBatch]:
+    """A table in batches of at most 65,536 rows; at least one, so that they say what the columns are."""
+    return table.to_batches(max_chunksize=1 << 16) or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+
+
+class TableStream(Protocol):
     """The batches of a table; its files are complete once they are exhausted."""
 
     @property
@@ -196,17 +205,6 @@ class _Stream(Protocol):
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """Read on."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """A table in memory as a stream; it comes from no file."""
-
-    table: pa.Table
-    files: tuple[SourceFile, ...] = ()
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        return iter(self.table.to_batches(max_chunksize=1 << 16))
 
 
 def common_types(tables: Sequence[pa.Table]) -> list[pa.Table]:
