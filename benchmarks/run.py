@@ -21,6 +21,10 @@ _BENCHMARKS = (
     "shipping",
     "tracked_flights",
     "tables",
+    "content_digest",
+    "integration",
+    "near_duplicates",
+    "personal_data",
     "test_kit",
 )
 # Both sides alike: MLflow sends nothing home, and prints nothing among the tables.

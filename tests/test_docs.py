@@ -20,13 +20,23 @@ import sys
 import tomllib
 import typing
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
 
+from hokusai import errors
 from hokusai.config import PipelineConfig, load_config, setting_keys
+from hokusai.datasets.contract import ColumnContract
+from hokusai.datasets.contract_file import load_contract, write_contract
+from hokusai.datasets.read_settings import ReadLimits
 from hokusai.digests import file_sha256
+from hokusai.records import CheckReport, Finding
+from hokusai.report.check_document import CHECK_FORMAT, check_document
+from hokusai.steps.data_settings import ContributionSettings, DataSettings
 from hokusai.tracking import artifacts
 from hokusai.tracking.journal import JournalReader, staged_path
 from hokusai.tracking.metric_names import metric_name
@@ -221,6 +231,8 @@ def _default(key: str) -> Any:
     value = item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
     if isinstance(value, tuple):
         return list(value)
+    if dataclasses.is_dataclass(value):
+        return {}  # settings of their own, none of which is set
     return str(value) if isinstance(value, Path) else value
 
 
@@ -253,7 +265,7 @@ def _paths(value: Any, prefix: str = "") -> Iterator[str]:
             continue
         yield f"{prefix}{name}"
         for item in inner if isinstance(inner, list) else ():
-            yield from _paths(item, f"{prefix}{name}[].")
+            yield from _paths(item, f"{prefix}{name}[].") if isinstance(item, dict) else ()
 
 
 def _require_close(expected: Any, got: Any) -> None:
@@ -484,6 +496,113 @@ def test_the_settings_table_has_every_setting_of_tracking_at_its_default() -> No
     assert shown == {name: _default(f"tracking.{name}") for name in shown}
 
 
+def test_the_settings_tables_have_every_setting_of_data_at_its_default() -> None:
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    tables = page.partition("## Settings")[2]
+    shown = dict(re.findall(r"^\| `([\w.]+)` \| (`[^`]*`|required|none|see below) \|", tables, re.MULTILINE))
+    owners = {"": DataSettings, "contributions.": ContributionSettings, "limits.": ReadLimits}
+    expected = {prefix + item.name: _written_default(item) for prefix, kind in owners.items() for item in _fields(kind)}
+    assert list(shown) == list(expected)
+    assert {
+        name: tomllib.loads(f"value = {text[1:-1]}")["value"] if "`" in text else text for name, text in shown.items()
+    } == expected
+
+
+def _fields(kind: type) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(kind)
+
+
+def _written_default(item: dataclasses.Field[Any]) -> Any:
+    """Return a setting's default as a table of the docs writes it."""
+    if item.default is item.default_factory is dataclasses.MISSING:
+        return "required"
+    value = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
+    if dataclasses.is_dataclass(value):
+        return "see below"
+    return "none" if value is None else list(value) if isinstance(value, tuple) else value
+
+
+def test_the_kept_check_of_version_1_is_what_is_written_today_and_each_of_its_fields_is_described() -> None:
+    kept = (GOLDEN / "check-1.json").read_text(encoding="utf-8")
+    value = json.loads(kept)
+    assert value["format"] == CHECK_FORMAT == "hokusai-check/1"
+    schema = json.loads((ROOT / "docs" / "formats" / "check-1.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(value, schema, cls=jsonschema.Draft202012Validator)
+    findings = tuple(Finding(**{**item, "first_rows": tuple(item["first_rows"])}) for item in value["findings"])
+    assert {finding.severity for finding in findings} == {"error", "warning", "note"}
+    report = CheckReport(
+        source=value["source"],
+        contribution=value["contribution"],
+        rows=value["rows"],
+        columns=tuple((column["name"], column["type"]) for column in value["columns"]),
+        file_sha256=value["file_sha256"],
+        digest=value["digest"],
+        findings=findings,
+        counts=value["counts"],
+        personal_data=tuple(tuple(item.values()) for item in value["personal_data"]),
+    )
+    assert check_document(report) == kept
+    page = (ROOT / "docs" / "formats" / "check.md").read_text(encoding="utf-8")
+    described = set(re.findall(r"^\| `([\w.\[\]]+)` \|", page, re.MULTILINE))
+    inner = ("columns[].", "counts.", "found.", "personal_data[].")  # told in the row of the field that holds them
+    assert {path for path in _paths(value) if not path.startswith(inner)} | {"found", "counts"} == described
+
+
+def test_the_kept_contract_of_version_1_stays_readable_and_each_of_its_keys_is_described(tmp_path: Path) -> None:
+    kept = load_contract(GOLDEN / "contract-1.toml")
+    columns = {column.name: column for column in kept.columns}
+    assert (kept.label, kept.key, len(columns)) == ("species", ("bird", "day"), 10)
+    assert columns["day"].minimum == date(2007, 11, 11)
+    assert columns["measured_at"].maximum == datetime(2009, 12, 31, 23, 59, 59, 500_000)  # noqa: DTZ001 - it has none
+    assert columns["received_at"].minimum == datetime(2006, 12, 31, 23, tzinfo=UTC)
+    assert columns["flipper length, mm"].maximum == 300.5
+    assert columns["body_mass_g"].maximum == 2**53 + 1
+    assert columns["fee"].minimum == Decimal("0.10")
+    assert columns["is_ringed"].allowed == (True,)
+    assert (columns["bird"].pattern, columns["bird"].max_length) == ("[A-Z][0-9]{3}", 4)
+    again = tmp_path / "contract-1.toml"
+    again.write_text(write_contract(kept), encoding="utf-8")
+    assert dataclasses.replace(load_contract(again), source=kept.source) == kept
+    page = (ROOT / "docs" / "formats" / "contract.md").read_text(encoding="utf-8")
+    written = tomllib.loads((GOLDEN / "contract-1.toml").read_text(encoding="utf-8"))
+    rules = {rule for column in written["columns"].values() for rule in column}
+    assert rules == {item.name for item in dataclasses.fields(ColumnContract)} - {"name"}
+    assert [key for key in (*written, *rules) if f"`{key}" not in page] == []
+
+
+def test_every_way_in_which_a_table_is_refused_is_in_the_troubleshooting_as_it_is_said() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    table = page.partition("| refusal |")[2].partition("\n\n")[0]
+    entries = _MESSAGE_ROW.findall(table)
+    assert table.count("\n") - 1 == len(entries), "each row begins with one message in code"
+    package = ROOT / "src" / "hokusai"
+    paths = [package / "errors.py", *(package / "datasets").glob("*.py"), *(package / "steps").glob("*.py")]
+    said = {text for path in paths for text in _said(ast.parse(path.read_text(encoding="utf-8")))}
+    assert [entry for entry in entries if not any(_is_about(entry, text) for text in said)] == []
+    classes = [
+        node for node in ast.parse((package / "errors.py").read_text("utf-8")).body if isinstance(node, ast.ClassDef)
+    ]
+    tables = [
+        node for node in classes if issubclass(getattr(errors, node.name), errors.DataError) and len(node.body) > 1
+    ]
+    assert len(tables) > 6
+    generic = "DataError"  # says what it is given
+    assert [
+        node.name
+        for node in tables
+        if node.name != generic and not any(_is_about(entry, text) for entry in entries for text in _said(node))
+    ] == []
+
+
+def _said(tree: ast.AST) -> set[str]:
+    """Return every text in a piece of code that is no docstring, with ``…`` for what varies."""
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    found = {_template(node) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)}
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return found | {str(node.value) for node in constants if id(node) not in docstrings | inside}
+
+
 def test_the_kept_report_of_version_1_has_no_field_that_is_not_described_any_more() -> None:
     kept = json.loads((GOLDEN / "delta-1.json").read_bytes())
     assert kept["format"] == "hokusai-delta/1"
@@ -503,6 +622,8 @@ _MESSAGE_ARGUMENT = {
     "add_note": 0,
     "warning": 0,
 }
+# Errors of tracking that write their messages themselves.
+_TRACKING_ERRORS = ("DatasetNotFoundError", "RunNotFoundError", "TrackingServerError")
 _MESSAGE_ROW = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
 _SHORTEST_ENTRY = 12
 
@@ -549,7 +670,7 @@ def _tracking_messages() -> dict[str, str]:
                     assert texts is not None, f"{place}: this test cannot tell what {ast.unparse(expression)} says"
                     messages |= dict.fromkeys(texts, place)
     for node in ast.walk(errors):
-        if isinstance(node, ast.ClassDef) and node.name in ("RunNotFoundError", "TrackingServerError"):
+        if isinstance(node, ast.ClassDef) and node.name in _TRACKING_ERRORS:
             parts = [_template(part) for part in ast.walk(node) if isinstance(part, ast.JoinedStr)]
             messages |= dict.fromkeys(parts, f"errors.py, {node.name}")
     return messages

@@ -24,10 +24,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hokusai.config import PipelineConfig, load_config
+    from hokusai.contribution_check import check_contribution
+    from hokusai.datasets.read_settings import ReadLimits
     from hokusai.errors import HokusaiError
+    from hokusai.integrated_file import IntegratedFile, write_integrated
     from hokusai.own_pipeline import resume, track, tracked_step
     from hokusai.pipeline import run
-    from hokusai.records import Decision, DeltaReport, MetricDelta
+    from hokusai.records import CheckReport, Decision, DeltaReport, Finding, MetricDelta
     from hokusai.steps.baseline_loader import BaselineSettings
     from hokusai.steps.data_settings import ContributionSettings, DataSettings
     from hokusai.steps.delta_computation import DeltaSettings
@@ -42,15 +45,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BaselineSettings",
+    "CheckReport",
     "ContributionSettings",
     "DataSettings",
     "Decision",
     "DeltaReport",
     "DeltaSettings",
     "EvaluationSettings",
+    "Finding",
     "HokusaiError",
+    "IntegratedFile",
     "MetricDelta",
     "PipelineConfig",
+    "ReadLimits",
     "Run",
     "RunLink",
     "TrackingSettings",
@@ -58,6 +65,7 @@ __all__ = [
     "archive_experiment",
     "audit_run",
     "check_connection",
+    "check_contribution",
     "list_experiments",
     "load_config",
     "parameter",
@@ -66,19 +74,24 @@ __all__ = [
     "run",
     "track",
     "tracked_step",
+    "write_integrated",
 ]
 
 _HOMES = {
     "BaselineSettings": "hokusai.steps.baseline_loader",
+    "CheckReport": "hokusai.records",
     "ContributionSettings": "hokusai.steps.data_settings",
     "DataSettings": "hokusai.steps.data_settings",
     "Decision": "hokusai.records",
     "DeltaReport": "hokusai.records",
     "DeltaSettings": "hokusai.steps.delta_computation",
     "EvaluationSettings": "hokusai.steps.evaluation",
+    "Finding": "hokusai.records",
     "HokusaiError": "hokusai.errors",
+    "IntegratedFile": "hokusai.integrated_file",
     "MetricDelta": "hokusai.records",
     "PipelineConfig": "hokusai.config",
+    "ReadLimits": "hokusai.datasets.read_settings",
     "Run": "hokusai.tracking.run",
     "RunLink": "hokusai.tracking.run",
     "TrackingSettings": "hokusai.tracking.mlflow_config",
@@ -86,6 +99,7 @@ _HOMES = {
     "archive_experiment": "hokusai.tracking.experiments",
     "audit_run": "hokusai.tracking.audit",
     "check_connection": "hokusai.tracking.connection",
+    "check_contribution": "hokusai.contribution_check",
     "list_experiments": "hokusai.tracking.experiments",
     "load_config": "hokusai.config",
     "parameter": "hokusai.tracking.parameters",
@@ -94,6 +108,7 @@ _HOMES = {
     "run": "hokusai.pipeline",
     "track": "hokusai.own_pipeline",
     "tracked_step": "hokusai.own_pipeline",
+    "write_integrated": "hokusai.integrated_file",
 }
 
 

@@ -58,6 +58,9 @@ __all__ = [
 ]
 
 
+_MOST_NAMES = 30
+
+
 class HokusaiError(Exception):
     """The root of every error that Hokusai raises on purpose."""
 
@@ -122,9 +125,14 @@ class SchemaMismatchError(DataError):
         self.missing, self.found = tuple(sorted(missing)), tuple(found)
         super().__init__(
             source,
-            f"missing columns {', '.join(map(repr, self.missing))}; found {', '.join(map(repr, self.found))}. "
+            f"missing columns {_listed(self.missing)}; found {_listed(self.found)}. "
             f"{hint or 'Rename them in the file, or list the columns to use under data.features.'}",
         )
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = [repr(name) for name in names][:_MOST_NAMES]
+    return ", ".join(shown) + (f" and {len(names) - len(shown):,} more" if len(names) > len(shown) else "")
 
 
 class ValueMismatchError(DataError):

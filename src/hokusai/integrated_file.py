@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hokusai.datasets.personal_data import PersonalDataCount
     from hokusai.records import ContributionCounts
     from hokusai.steps.data_settings import DataSettings
-    from hokusai.steps.data_sources import Part, TableStream
+    from hokusai.steps.data_sources import OpenTable, Part
 
 __all__ = ["IntegratedFile", "write_integrated"]
 
@@ -138,7 +138,7 @@ class _OfferedRows:
     columns: Columns
     types: Mapping[str, str]
 
-    def opened(self, part: Part) -> AbstractContextManager[TableStream]:
+    def opened(self, part: Part) -> AbstractContextManager[OpenTable]:
         """A contribution, to be read batch by batch."""
         return self.sources.stream(part, types=self.types, columns=list(self.types))
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mlcroissant  # type: ignore[import-untyped]
+import mlcroissant
 import pyarrow as pa
 import pytest
 import rdflib

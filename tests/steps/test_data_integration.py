@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,26 +14,49 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hokusai.datasets.reader_process import TableReader
-from hokusai.errors import BenchmarkLeakError, DataError, SchemaMismatchError
+from hokusai.digests import file_sha256
+from hokusai.errors import (
+    BenchmarkLeakError,
+    ContractViolationError,
+    DataError,
+    HokusaiError,
+    PersonalDataError,
+    SchemaMismatchError,
+    ValueMismatchError,
+)
 from hokusai.steps.data_integration import integrate_contributed_data
 from hokusai.steps.data_settings import ContributionSettings, DataSettings
 from hokusai.tracking.journal import MemoryJournal
-from hokusai.tracking.operations import LogDataset, LogMetrics, LogParameters, SetTags
+from hokusai.tracking.operations import LogArtifact, LogDataset, LogMetrics, LogParameters, SetTags
 from hokusai.tracking.run import Tracker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from hokusai.records import IntegratedData
 
+READER = TableReader()
 NOW = datetime(2030, 1, 2, tzinfo=UTC)
 BASE = "a,b,y\n1,x,0\n2,y,1\n3,x,1\n"
 MORE = "a,b,y\n4,x,0\n5,z,1\n"
 BENCHMARK = "a,b,y\n8,x,0\n9,y,1\n"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _reader_ends() -> Iterator[None]:
+    """One reading process for all tests of this module."""
+    yield
+    READER.close()
+
+
 def integrate(
-    folder: Path, *contributions: str, base: str = BASE, benchmark: str = BENCHMARK, **arguments: Any
+    folder: Path,
+    *contributions: str,
+    base: str = BASE,
+    benchmark: str = BENCHMARK,
+    tables: dict[str, object] | None = None,
+    **arguments: Any,
 ) -> tuple[IntegratedData, MemoryJournal]:
     """Integrate tables that are given as CSV."""
     names = [f"c{number}" for number in range(len(contributions))]
@@ -46,8 +70,8 @@ def integrate(
     }
     data = DataSettings(**defaults | arguments)
     journal = MemoryJournal()
-    with TableReader() as reader, Tracker(journal, evaluation="e", run_name="r").start() as run:
-        return integrate_contributed_data(data, run=run, reader=reader, now=NOW), journal
+    with Tracker(journal, evaluation="e", run_name="r").start() as run:
+        return integrate_contributed_data(data, run=run, reader=READER, now=NOW, tables=tables), journal
 
 
 def rows(table: pa.Table) -> list[tuple[Any, ...]]:
@@ -224,7 +248,9 @@ def test_a_contribution_is_called_after_its_file(file: str, label: str, tmp_path
     assert ContributionSettings(path=tmp_path / file, name="own").label == "own"
 
 
-ROWS = st.lists(st.tuples(st.integers(0, 3), st.sampled_from("xy"), st.integers(0, 1)), max_size=12)
+# The label follows from the features: a row whose features alone stand in the benchmark is another test's matter.
+FEATURES = st.tuples(st.integers(0, 3), st.sampled_from("xy"))
+ROWS = st.lists(FEATURES.map(lambda row: (*row, (row[0] + (row[1] == "y")) % 2)), max_size=12)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -235,10 +261,204 @@ def test_what_is_kept_is_what_is_new_and_no_benchmark_row(
     def csv(lines: list[Any]) -> str:
         return "a,b,y\n" + "".join(f"{a},{b},{y}\n" for a, b, y in lines)
 
-    base = [(7, "x", 0), (0, "x", 0), (7, "y", 1)]
+    base = [(7, "x", 1), (0, "x", 0), (7, "y", 0)]
     data, _ = integrate(tmp_path, csv(offered), csv(more), base=csv(base), benchmark=csv(benchmark))
     new = [each for each in dict.fromkeys([*base, *offered, *more]) if each not in benchmark]
     assert rows(data.integrated) == new
     for count in data.counts:
         assert count.offered == count.duplicates + count.in_benchmark + count.kept
     assert sum(count.kept for count in data.counts) == len(new)
+
+
+def test_every_row_of_the_integrated_table_knows_its_file_and_place(tmp_path: Path) -> None:
+    data, journal = integrate(tmp_path, "a,b,y\n1,x,0\n4,x,0\n8,x,0\n5,z,1\n", "a,b,y\n6,x,0\n")
+    versions = {version.name: version for version in data.versions}
+    assert [tuple(row.values()) for row in data.provenance.to_pylist()] == [
+        *(("base", versions["base"].file_sha256, row) for row in (1, 2, 3)),
+        *(("c0", versions["c0"].file_sha256, row) for row in (2, 4)),
+        ("c1", versions["c1"].file_sha256, 1),
+    ]
+    (recorded,) = [
+        each
+        for each in journal.operations
+        if isinstance(each, LogArtifact) and each.path == "datasets/provenance.parquet"
+    ]
+    table = pq.read_table(pa.BufferReader(journal.staged[recorded.sha256]))
+    assert table.to_pylist() == data.provenance.to_pylist()
+
+
+def test_a_folder_of_files_is_one_contribution_whose_rows_know_their_files(tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    (folder / "1.csv").write_text("a,b,y\n4,x,0\n5,x,0\n", encoding="utf-8")
+    (folder / "2.csv").write_text("a,b,y\n6,x,0\n", encoding="utf-8")
+    data, _ = integrate(tmp_path, contributions=(ContributionSettings(path=folder),))
+    first, second = (file_sha256(folder / name) for name in ("1.csv", "2.csv"))
+    places = [(row["source_sha256"], row["source_row"]) for row in data.provenance.to_pylist()[3:]]
+    assert places == [(first, 1), (first, 2), (second, 1)]
+    assert data.versions[2].name == "parts"
+    assert [file.name for file in data.versions[2].files] == ["1.csv", "2.csv"]
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "arrow"])
+def test_tables_in_memory_take_the_place_of_files(kind: str, tmp_path: Path) -> None:
+    arrow = pa.table({"a": [4, 5], "b": ["x", "z"], "y": [0, 1], "more": [1, 2]})
+    make: dict[str, Any] = {"pandas": arrow.to_pandas, "polars": lambda: pl.from_arrow(arrow), "arrow": lambda: arrow}
+    from_files, _ = integrate(tmp_path, MORE)
+    missing = (ContributionSettings(path=tmp_path / "nowhere.csv", name="given"),)
+    data, _ = integrate(tmp_path, tables={"given": make[kind]()}, contributions=missing)
+    assert data.integrated == from_files.integrated
+    assert data.versions[2].digest == from_files.versions[2].digest
+    assert data.versions[2].source == "given (a table in memory)"
+    assert data.provenance.to_pylist()[3]["source_sha256"] == data.versions[2].digest
+
+
+def test_a_table_in_memory_is_held_to_the_bases_types(tmp_path: Path) -> None:
+    frame = pa.table({"a": ["four"], "b": ["x"], "y": [0]})
+    missing = (ContributionSettings(path=tmp_path / "nowhere.csv", name="given"),)
+    with pytest.raises(ValueMismatchError, match=r"given .a table in memory.: column 'a', data row 1"):
+        integrate(tmp_path, tables={"given": frame}, contributions=missing)
+
+
+KEYED = "id,a,b,y\n10,1,x,0\n11,2,y,1\n12,3,x,1\n"
+
+
+@pytest.mark.parametrize(("winner", "kept"), [("last", (5, "z", 1)), ("first", (2, "y", 1))])
+def test_rows_of_one_key_replace_each_other_and_conflicts_are_counted(
+    winner: str, kept: tuple[Any, ...], tmp_path: Path
+) -> None:
+    more = "id,a,b,y\n11,5,z,1\n13,6,z,0\n"
+    data, _ = integrate(
+        tmp_path, more, base=KEYED, benchmark="id,a,b,y\n1,8,x,0\n", merge="update", winner=winner, key=("id",)
+    )
+    assert data.features == ("a", "b")
+    by_key = {row["id"]: (row["a"], row["b"], row["y"]) for row in data.integrated.to_pylist()}
+    assert by_key == {10: (1, "x", 0), 11: kept, 12: (3, "x", 1), 13: (6, "z", 0)}
+    assert data.counts[1].key_conflicts == 1
+    assert (data.counts[0].replaced, data.counts[1].replaced) == ((1, 0) if winner == "last" else (0, 1))
+    # The control is trained on the base as it was.
+    assert data.base.num_rows == 3
+
+
+def test_the_base_may_be_replaced_for_the_candidate_alone(tmp_path: Path) -> None:
+    data, _ = integrate(tmp_path, MORE, merge="replace")
+    assert rows(data.base) == [(1, "x", 0), (2, "y", 1), (3, "x", 1)]
+    assert rows(data.integrated) == [(4, "x", 0), (5, "z", 1)]
+    assert data.counts[0].replaced == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"merge": "update"}, "data.key: is empty"),
+        ({"merge": "update", "key": ("nothing",)}, "no column 'nothing' to tell rows apart"),
+        ({"merge": "update", "key": ("b",)}, "data row 3 has the key of a row before it"),
+        ({"personal_data": {"email": "hash"}}, "at least 32 bytes, got none"),
+    ],
+)
+def test_settings_that_cannot_be_followed_are_refused(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(HokusaiError, match=message):
+        integrate(tmp_path, MORE, **arguments)
+
+
+def test_a_sample_keeps_every_class_and_is_the_same_again(tmp_path: Path) -> None:
+    many = "a,b,y\n" + "".join(f"{number},x,{int(number % 5 == 0)}\n" for number in range(100, 200))
+    contributions = (ContributionSettings(path=tmp_path / "c0.csv", sample_rows=20),)
+    data, _ = integrate(tmp_path, many, contributions=contributions, sample_rows=2)
+    again, _ = integrate(tmp_path, many, contributions=contributions, sample_rows=2)
+    assert data.integrated == again.integrated
+    assert data.base.num_rows == 2
+    assert set(data.base["y"].to_pylist()) == {0, 1}
+    assert data.integrated["y"].to_pylist()[2:].count(1) == 4
+    assert (data.counts[1].sampled_out, data.counts[1].kept) == (80, 20)
+    assert data.provenance.num_rows == data.integrated.num_rows == 22
+
+
+PEOPLE = "a,note,y\n1,call anna.berg@example.org today,0\n2,nothing,1\n3,nothing,1\n"
+
+
+def test_certain_personal_data_are_refused_without_being_shown(tmp_path: Path) -> None:
+    with pytest.raises(PersonalDataError, match="email in column 'note'") as caught:
+        integrate(
+            tmp_path,
+            "a,note,y\n4,anna.berg@example.org,0\n",
+            base=PEOPLE.replace("anna.berg@example.org", "him"),
+            benchmark="a,note,y\n8,none,0\n",
+        )
+    assert "anna" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("treatment", "expected"), [("mask", "call [email] today"), ("keep", "call anna.berg@example.org today")]
+)
+def test_personal_data_are_treated_in_every_table_and_counted(treatment: str, expected: str, tmp_path: Path) -> None:
+    more = "a,note,y\n4,bob@example.org,0\n5,fine,1\n"
+    data, journal = integrate(
+        tmp_path, more, base=PEOPLE, benchmark="a,note,y\n8,none,0\n", personal_data={"email": treatment}
+    )
+    assert data.base["note"][0].as_py() == expected
+    metrics = next(each.metrics for each in journal.operations if isinstance(each, LogMetrics))
+    assert metrics["data.personal_data.email.rows"] == 2
+
+
+def test_a_column_with_personal_data_is_dropped_from_every_table(tmp_path: Path) -> None:
+    more = "a,note,y\n4,nothing,0\n5,fine,1\n"
+    data, _ = integrate(tmp_path, more, base=PEOPLE, benchmark="a,note,y\n8,none,0\n", personal_data={"email": "drop"})
+    assert data.features == ("a",)
+    assert data.integrated.column_names == data.benchmark.column_names == ["a", "y"]
+
+
+def test_one_key_gives_one_hash_in_every_table(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("k" * 40, encoding="utf-8")
+    more = "a,note,y\n4,call Anna.Berg@example.org today,0\n"
+    arguments: dict[str, Any] = {"personal_data": {"email": "hash"}, "hash_key_file": tmp_path / "key"}
+    data, _ = integrate(tmp_path, more, base=PEOPLE, benchmark="a,note,y\n8,none,0\n", **arguments)
+    hashed = [row["note"] for row in data.integrated.to_pylist() if row["note"].startswith("call")]
+    assert len(hashed) == 2
+    assert hashed[0] == hashed[1]
+    assert "anna" not in hashed[0].lower()
+
+
+CONTRACT = """
+format = "hokusai-contract/1"
+label = "y"
+[columns.a]
+type = "int"
+minimum = 0
+maximum = 9
+[columns.b]
+type = "string"
+[columns.y]
+type = "int"
+nullable = false
+"""
+
+
+def test_every_table_must_keep_the_contract(tmp_path: Path) -> None:
+    (tmp_path / "contract.toml").write_text(CONTRACT, encoding="utf-8")
+    data, _ = integrate(tmp_path, MORE, contract=tmp_path / "contract.toml")
+    assert data.integrated.num_rows == 5
+    with pytest.raises(ContractViolationError, match=r"c0\.csv: breaks the contract .*'a'.*data row 2"):
+        integrate(tmp_path, "a,b,y\n4,x,0\n10,x,0\n", contract=tmp_path / "contract.toml")
+    with pytest.raises(ValueMismatchError, match=r"column 'a', data row 1: got '4.5', expected int"):
+        integrate(tmp_path, "a,b,y\n4.5,x,0\n", contract=tmp_path / "contract.toml")
+
+
+def test_the_delta_can_be_told_without_the_benchmark_rows_that_were_met(tmp_path: Path) -> None:
+    data, journal = integrate(tmp_path, MORE + "9,y,1\n")
+    assert data.overlapping.tolist() == [False, True]
+    metrics = next(each.metrics for each in journal.operations if isinstance(each, LogMetrics))
+    assert metrics["data.benchmark.rows_overlapping"] == 1
+
+
+def test_small_tables_are_stored_once_by_their_content_and_described(tmp_path: Path) -> None:
+    data, journal = integrate(tmp_path, MORE, MORE.replace("4", "6"))
+    artifacts = [each for each in journal.operations if isinstance(each, LogArtifact)]
+    snapshots = [each.path for each in artifacts if each.path.endswith(".parquet") and len(each.path) > 60]
+    assert snapshots == [f"datasets/{version.digest}.parquet" for version in data.versions]
+    manifests = [each.path for each in artifacts if each.path.endswith(".croissant.json")]
+    names = ("base", "benchmark", "contribution.c0", "contribution.c1", "integrated")
+    assert manifests == [f"datasets/{name}.croissant.json" for name in names]
+    assert set(data.versions[-1].parents) == {data.versions[each].digest for each in (0, 2, 3)}
+    _, journal = integrate(tmp_path, MORE, snapshots="never")
+    assert not [each for each in journal.operations if isinstance(each, LogArtifact) and len(each.path) > 60]

@@ -100,7 +100,8 @@ def _print_report(report: CheckReport) -> None:
         display.print_rows(("column", "personal data", "grade", "rows"), counted)
     if report.counts:
         print()
-        display.print_rows(("rows", "number"), [(name, f"{report.counts[name]:,}") for name in sorted(report.counts)])
+        present = {name: number for name, number in report.counts.items() if number or name in ("offered", "kept")}
+        display.print_rows(("rows", "number"), [(name, f"{number:,}") for name, number in present.items()])
     print()
     found = [finding.severity for finding in findings]
     counts = {severity: found.count(severity) for severity in SEVERITIES}

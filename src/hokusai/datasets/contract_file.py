@@ -49,7 +49,7 @@ def load_contract(path: Path) -> Contract:
         is_toml = isinstance(error, tomllib.TOMLDecodeError)
         problem = f"not valid TOML: {error}." if is_toml else f"cannot be read ({error})."
         raise ConfigurationError(problem, source=source) from error
-    place = _Place(source=source, lines=_key_lines(text))
+    place = _ContractText(source=source, lines=_key_lines(text))
     _require_shape(values, place)
     try:
         columns = tuple(_column(name, rules) for name, rules in values["columns"].items())
@@ -115,7 +115,7 @@ def _read_value(value: ContractValue, word: str) -> ContractValue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _ContractText:
     """Where things stand in a contract's file."""
 
     source: str
@@ -132,7 +132,7 @@ class _Place:
         return ConfigurationError(problem, key=key or dotted, source=self.source, line=written.get(nearest))
 
 
-def _require_shape(values: Mapping[str, Any], place: _Place) -> None:
+def _require_shape(values: Mapping[str, Any], place: _ContractText) -> None:
     """Refuse unknown and missing keys, and values of the wrong kind."""
     from pydantic import ValidationError  # a tenth of a second that --help does not need
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import operator
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from hokusai.datasets.personal_data_kinds import Span, says_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from hokusai.datasets.personal_data_kinds import Evidence
 
@@ -33,7 +34,7 @@ __all__ = [
 
 # The sieves are for RE2, which reads a whole column at once; what follows them reads the few texts that they let pass.
 _BEGIN, _END = r"(?:^|[^0-9A-Za-z])", r"(?:$|[^0-9A-Za-z \-]|[ \-](?:$|[^0-9]))"
-CARD_SIEVE = _BEGIN + r"[1-6](?:[ \-]?\d){11}|\d{4}\.\d{4}\.\d{4}\.\d{4}"
+CARD_SIEVE = _BEGIN + r"(?:[3-6]|1[ \-]?8|2[ \-]?[1-7])(?:[ \-]?\d){10}|\d{4}\.\d{4}\.\d{4}\.\d{4}"
 IBAN_SIEVE = _BEGIN + r"[A-Za-z]{2}\d{2}(?:[ \-]?[A-Za-z0-9]){3}"
 BARE_ID_SIEVE = _BEGIN + r"(?:\d{9,13}|\d{18})" + _END
 WRITTEN_ID_SIEVE = (
@@ -58,32 +59,49 @@ _CARD = re.compile(
     r"|3[47]\d{13}"
     r"|3(?:0[0-59]|6\d|[89]\d)\d(?:\d{10}|\d{12})"
     r"|(?:6011|64[4-9]\d|65\d\d)(?:\d{12}|\d{15})"
-    r"|35(?:2[89]|[3-8]\d)(?:\d{12}|\d{15})|(?:2131|1800)\d{11}"
+    r"|35(?:\d{14}|(?:2[89]|[3-8]\d)\d{15})|(?:2131|1800)\d{11}"
     r"|62\d{14,17}"
     r"|(?:5018|5020|5038|5893|6304|639\d|6759|676[1-3]|5[678]\d\d)\d{8,15}"
 )
 _CARD_GROUPS = {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4)}
-_LUHN_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+# A prefix of a card network that it has given to no issuer; test numbers have it.
+_UNISSUED_CARD = re.compile(r"35(?:[01]|2[0-7]|9)")
+_LUHN_DOUBLED = bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9))
+_DIGIT_VALUES = bytes(max(sign - 48, 0) for sign in range(256))
 
 
-def _passes_luhn(digits: str) -> bool:
-    values = [ord(sign) - 48 for sign in reversed(digits)]
-    return (sum(values[::2]) + sum(_LUHN_DOUBLED[value] for value in values[1::2])) % 10 == 0
+def _values(digits: str) -> bytes:
+    return digits.encode().translate(_DIGIT_VALUES)
+
+
+def _passes_luhn(values: bytes) -> bool:
+    return (sum(values[::-2]) + sum(_LUHN_DOUBLED[value] for value in values[-2::-2])) % 10 == 0
 
 
 def _is_article_number(digits: str) -> bool:
     """Whether 13 digits are an EAN, of which one in ten passes Luhn's check too."""
-    values = [ord(sign) - 48 for sign in digits]
+    values = _values(digits)
     return len(digits) == 13 and (sum(values[::2]) + 3 * sum(values[1::2])) % 10 == 0
 
 
 def find_cards(text: str) -> Iterator[Span]:
     """Yield payment card numbers: a known prefix with a length that it has, and Luhn's check digit."""
     for match in _DIGIT_GROUPS.finditer(text):
-        if len(match[0]) < 12:
+        found = match[0]
+        if len(found) < 12:
             continue
-        groups = [(group.start(), group.end()) for group in _GROUP.finditer(match[0])]
-        yield from _cards_of_groups(match[0], groups, match.start())
+        if found.isdigit():
+            if _CARD.fullmatch(found):
+                yield Span(match.start(), match.end(), "credit_card", _card_evidence(found), "card")
+            continue
+        groups = [(group.start(), group.end()) for group in _GROUP.finditer(found)]
+        yield from _cards_of_groups(found, groups, match.start())
+
+
+def _card_evidence(digits: str) -> Evidence:
+    if len(set(digits)) == 1 or not _passes_luhn(_values(digits)):
+        return "miss"
+    return "possible" if _is_article_number(digits) or _UNISSUED_CARD.match(digits) else "certain"
 
 
 def _cards_of_groups(text: str, groups: Sequence[tuple[int, int]], offset: int) -> Iterator[Span]:
@@ -101,10 +119,9 @@ def _cards_of_groups(text: str, groups: Sequence[tuple[int, int]], offset: int) 
             is_whole = first == 0 and last == len(groups) - 1
             if _CARD.fullmatch(digits) is None or not (is_whole or len(sizes) == 1 or tuple(sizes) in _CARD_GROUPS):
                 continue
-            evidence: Evidence = "miss"
-            if _passes_luhn(digits) and len(set(digits)) > 1:
-                doubtful = _is_article_number(digits) or "." in text[groups[first][0] : end]
-                evidence = "possible" if doubtful else "certain"
+            evidence = _card_evidence(digits)
+            if evidence == "certain" and "." in text[groups[first][0] : end]:
+                evidence = "possible"
             span = Span(offset + groups[first][0], offset + end, "credit_card", evidence, "card")
             if evidence != "miss":
                 break
@@ -153,6 +170,11 @@ class _NumberModule(Protocol):
     def is_valid(self, number: str) -> bool: ...
 
 
+@functools.cache
+def _number_module(name: str) -> _NumberModule:
+    return cast("_NumberModule", importlib.import_module(f"stdnum.{name}"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scheme:
     """One country's numbers: the module of python-stdnum that checks them, and how much passing says.
@@ -161,12 +183,49 @@ class _Scheme:
         module: Its name below ``stdnum``.
         pattern: What the number looks like, as far as that is quicker to see than the check is to do.
         evidence: When the check passes and nothing stands beside the number that says what it is.
+        may_pass: Told the values of the digits, whether the check can pass: the module takes long to say no, and of
+            any digits that is its answer nine times in ten.
     """
 
     module: str
     pattern: str
     evidence: Evidence
+    may_pass: Callable[[bytes], bool] | None = None
 
+    def passes(self, number: str) -> bool:
+        """Whether the check passes."""
+        if self.may_pass is not None and not self.may_pass(_values(number)):
+            return False
+        return _number_module(self.module).is_valid(number)
+
+
+def _sums_to(weights: Sequence[int], modulus: int, *remainders: int) -> Callable[[bytes], bool]:
+    """Whether the weighted sum of the digits leaves one of these remainders."""
+
+    def may_pass(values: bytes) -> bool:
+        return sum(map(operator.mul, values, weights)) % modulus in remainders
+
+    return may_pass
+
+
+def _repeats_one_digit(values: bytes) -> bool:
+    """Whether one of the first ten digits stands twice or three times, and every other once."""
+    return len(set(values[:10])) in {8, 9}
+
+
+# Where the check digit is the remainder itself, 10 is written as 0 or 1; hence a second remainder.
+_DUTCH = _sums_to((9, 8, 7, 6, 5, 4, 3, 2, -1), 11, 0)
+_PORTUGUESE = _sums_to((9, 8, 7, 6, 5, 4, 3, 2, 1), 11, 0, 1)
+_AUSTRALIAN = _sums_to((1, 4, 3, 7, 5, 8, 6, 9, 10), 11, 0)
+_BULGARIAN = _sums_to((2, 4, 8, 5, 10, 9, 7, 3, 6, -1), 11, 0, 10)
+_BRITISH_HEALTH = _sums_to((10, 9, 8, 7, 6, 5, 4, 3, 2, 1), 11, 0)
+_NORWEGIAN = _sums_to((5, 4, 3, 2, 7, 6, 5, 4, 3, 2, 1), 11, 0)
+_POLISH = _sums_to((1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1), 10, 0)
+_BRAZILIAN = _sums_to((10, 9, 8, 7, 6, 5, 4, 3, 2, 1), 11, 0, 1)
+_TURKISH = _sums_to((1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1), 10, 0)
+_ROMANIAN = _sums_to((2, 7, 9, 1, 4, 6, 3, 5, 8, 2, 7, 9, -1), 11, 0, 9)
+# For those born since 2000, a 2 stands before the number that is divided.
+_BELGIAN = _sums_to((*(10**power for power in range(8, -1, -1)), 10, 1), 97, 0, -2 * 10**9 % 97)
 
 _MONTH_DAY = r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
 _WRITTEN = {
@@ -195,52 +254,74 @@ _WRITTEN = {
         evidence="possible",
     ),
     "us": _Scheme(module="", pattern=r"(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}", evidence="possible"),
-    "in": _Scheme(module="in_.aadhaar", pattern=r"[2-9]\d{3}(?P<in_gap>[ -])\d{4}(?P=in_gap)\d{4}", evidence="weak"),
+    # Four groups of four digits are a card.
+    "in": _Scheme(
+        module="in_.aadhaar",
+        pattern=r"(?<!\d{4}[ -])[2-9]\d{3}(?P<in_gap>[ -])\d{4}(?P=in_gap)\d{4}(?![ -]\d{4})",
+        evidence="weak",
+    ),
     "ca": _Scheme(module="ca.sin", pattern=r"\d{3}(?P<ca_gap>[ -])\d{3}(?P=ca_gap)\d{3}", evidence="weak"),
     "nhs": _Scheme(module="gb.nhs", pattern=r"\d{3}(?P<nhs_gap>[ -])\d{3}(?P=nhs_gap)\d{4}", evidence="weak"),
 }
 _WRITTEN_PATTERN = re.compile(
-    r"(?=[0-9A-Z])" + _NOT_AFTER + "(?:" + "|".join(item.pattern for item in _WRITTEN.values()) + ")" + _NOT_BEFORE
+    r"(?=[0-9A-Z])"
+    + _NOT_AFTER
+    + "(?:"
+    + "|".join(f"(?P<{name}>{item.pattern})" for name, item in _WRITTEN.items())
+    + ")"
+    + _NOT_BEFORE
 )
-_WRITTEN_PATTERNS = {name: re.compile(item.pattern) for name, item in _WRITTEN.items()}
+# The only two that can be written alike.
+_FINNISH_OR_SWEDISH = ("fi", "se")
+_WRITTEN_PATTERNS = {name: re.compile(_WRITTEN[name].pattern) for name in _FINNISH_OR_SWEDISH}
 _BARE: dict[int, dict[str, _Scheme]] = {
     9: {
-        "nl": _Scheme(module="nl.bsn", pattern=r"\d+", evidence="weak"),
-        "ca": _Scheme(module="ca.sin", pattern=r"[1-79]\d+", evidence="weak"),
-        "pt": _Scheme(module="pt.nif", pattern=r"[1-3]\d+", evidence="weak"),
-        "au": _Scheme(module="au.tfn", pattern=r"\d+", evidence="weak"),
+        "nl": _Scheme(module="nl.bsn", pattern=r"\d+", evidence="weak", may_pass=_DUTCH),
+        "ca": _Scheme(module="ca.sin", pattern=r"[1-79]\d+", evidence="weak", may_pass=_passes_luhn),
+        "pt": _Scheme(module="pt.nif", pattern=r"[1-3]\d+", evidence="weak", may_pass=_PORTUGUESE),
+        "au": _Scheme(module="au.tfn", pattern=r"\d+", evidence="weak", may_pass=_AUSTRALIAN),
     },
     10: {
-        "se": _Scheme(module="se.personnummer", pattern=r"\d{2}" + _MONTH_DAY + r"\d{4}", evidence="possible"),
-        "bg": _Scheme(module="bg.egn", pattern=r"\d{2}[0-5]\d[0-3]\d{5}", evidence="possible"),
-        "nhs": _Scheme(module="gb.nhs", pattern=r"\d+", evidence="weak"),
+        "se": _Scheme(
+            module="se.personnummer",
+            pattern=r"\d{2}" + _MONTH_DAY + r"\d{4}",
+            evidence="possible",
+            may_pass=_passes_luhn,
+        ),
+        "bg": _Scheme(module="bg.egn", pattern=r"\d{2}[0-5]\d[0-3]\d{5}", evidence="possible", may_pass=_BULGARIAN),
+        "nhs": _Scheme(module="gb.nhs", pattern=r"\d+", evidence="weak", may_pass=_BRITISH_HEALTH),
     },
     11: {
-        "no": _Scheme(module="no.fodselsnummer", pattern=r"[0-7]\d[01]\d+", evidence="certain"),
-        "be": _Scheme(module="be.nn", pattern=r"\d{2}[0-5]\d[0-3]\d+", evidence="certain"),
-        "pl": _Scheme(module="pl.pesel", pattern=r"\d{4}[0-3]\d+", evidence="possible"),
+        "no": _Scheme(module="no.fodselsnummer", pattern=r"[0-7]\d[01]\d+", evidence="certain", may_pass=_NORWEGIAN),
+        "be": _Scheme(module="be.nn", pattern=r"\d{2}[0-5]\d[0-3]\d+", evidence="certain", may_pass=_BELGIAN),
+        "pl": _Scheme(module="pl.pesel", pattern=r"\d{4}[0-3]\d+", evidence="possible", may_pass=_POLISH),
         "ee": _Scheme(module="ee.ik", pattern=r"[1-6]\d{2}" + _MONTH_DAY + r"\d{4}", evidence="possible"),
-        "de": _Scheme(module="de.idnr", pattern=r"[1-9]\d+", evidence="possible"),
-        "br": _Scheme(module="br.cpf", pattern=r"\d+", evidence="possible"),
-        "tr": _Scheme(module="tr.tckimlik", pattern=r"[1-9]\d+", evidence="possible"),
+        "de": _Scheme(module="de.idnr", pattern=r"[1-9]\d+", evidence="possible", may_pass=_repeats_one_digit),
+        "br": _Scheme(module="br.cpf", pattern=r"\d+", evidence="possible", may_pass=_BRAZILIAN),
+        "tr": _Scheme(module="tr.tckimlik", pattern=r"[1-9]\d+", evidence="possible", may_pass=_TURKISH),
     },
     12: {
         "se": _Scheme(module="se.personnummer", pattern=r"(?:19|20)\d{2}" + _MONTH_DAY + r"\d{4}", evidence="certain"),
         "in": _Scheme(module="in_.aadhaar", pattern=r"[2-9]\d+", evidence="weak"),
     },
     13: {
-        "ro": _Scheme(module="ro.cnp", pattern=r"[1-8]\d{2}" + _MONTH_DAY + r"\d+", evidence="possible"),
-        "za": _Scheme(module="za.idnr", pattern=r"\d{2}" + _MONTH_DAY + r"\d{4}[01]\d\d", evidence="possible"),
+        "ro": _Scheme(
+            module="ro.cnp", pattern=r"[1-8]\d{2}" + _MONTH_DAY + r"\d+", evidence="possible", may_pass=_ROMANIAN
+        ),
+        "za": _Scheme(
+            module="za.idnr",
+            pattern=r"\d{2}" + _MONTH_DAY + r"\d{4}[01]\d\d",
+            evidence="possible",
+            may_pass=_passes_luhn,
+        ),
     },
     18: {"cn": _Scheme(module="cn.ric", pattern=r"\d{6}(?:19|20)\d{2}" + _MONTH_DAY + r"\d+", evidence="certain")},
 }
-_BARE_PATTERNS = {size: {name: re.compile(s.pattern) for name, s in known.items()} for size, known in _BARE.items()}
+_BARE_SCHEMES = {
+    size: {name: (scheme, re.compile(scheme.pattern)) for name, scheme in known.items()}
+    for size, known in _BARE.items()
+}
 _BARE_DIGITS = re.compile(r"(?=\d)" + _NOT_AFTER + r"\d{9,18}" + _NOT_BEFORE)
-
-
-@functools.cache
-def _number_module(name: str) -> _NumberModule:
-    return cast("_NumberModule", importlib.import_module(f"stdnum.{name}"))
 
 
 def find_written_ids(text: str, *, is_named: bool) -> Iterator[Span]:
@@ -251,13 +332,15 @@ def find_written_ids(text: str, *, is_named: bool) -> Iterator[Span]:
         is_named: Whether the column's name says that it holds them: then every check that passes is certain.
     """
     for match in _WRITTEN_PATTERN.finditer(text):
-        for name, pattern in _WRITTEN_PATTERNS.items():
-            if pattern.fullmatch(match[0]) is None:
-                continue
+        found, only = match[0], str(match.lastgroup)
+        names: Iterable[str] = (only,)
+        if only in _FINNISH_OR_SWEDISH:
+            names = [name for name, pattern in _WRITTEN_PATTERNS.items() if pattern.fullmatch(found)]
+        for name in names:
             scheme = _WRITTEN[name]
             evidence = scheme.evidence
             if scheme.module:
-                passes = _number_module(scheme.module).is_valid(match[0])
+                passes = scheme.passes(found)
                 evidence = _supported(evidence, text, match.start(), is_named=is_named) if passes else "miss"
             yield Span(match.start(), match.end(), "national_id", evidence, name)
 
@@ -265,9 +348,9 @@ def find_written_ids(text: str, *, is_named: bool) -> Iterator[Span]:
 def find_bare_ids(text: str, *, is_named: bool) -> Iterator[Span]:
     """Yield national identity numbers that are nothing but digits; ``is_named`` as for those written out."""
     for match in _BARE_DIGITS.finditer(text):
-        for name, pattern in _BARE_PATTERNS.get(len(match[0]), {}).items():
-            scheme = _BARE[len(match[0])][name]
-            passes = pattern.fullmatch(match[0]) is not None and _number_module(scheme.module).is_valid(match[0])
+        found = match[0]
+        for name, (scheme, pattern) in _BARE_SCHEMES.get(len(found), {}).items():
+            passes = pattern.fullmatch(found) is not None and scheme.passes(found)
             evidence = _supported(scheme.evidence, text, match.start(), is_named=is_named) if passes else "miss"
             yield Span(match.start(), match.end(), "national_id", evidence, name)
 

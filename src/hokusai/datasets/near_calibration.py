@@ -1,13 +1,13 @@
 """How near is near enough for numbers and categories: the widest rules that mark next to no honest row.
 
 A large base is counted. A small one cannot show one row in a thousand; there the distances of its rows, and of benchmark
-rows among each other, to their nearest benchmark row are extrapolated: the share below a small distance falls with a
-power of it (Hill's estimate of the tail), taken a standard error too low.
+rows among each other, to their nearest benchmark rows are extrapolated: the share of rows below a small distance falls
+with a power of it, which Hill's estimator reads from the nearest ones.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from hokusai.datasets.nearness import ALLOWED_FALSE_ALARMS
 from hokusai.datasets.row_distances import MISMATCH, distances
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,7 +32,7 @@ _FEWEST_TELLING = 0.5  # of the reference rows
 _ENOUGH_TO_COUNT = 3_000  # base rows: three false alarms among them are the allowed share
 _PAIRS_TO_TRY = 20_000_000
 _HOPELESS = 0.02  # share of the first base rows, beyond which the others need not be compared
-_ALLOWED = ALLOWED_FALSE_ALARMS / (MOST_REPLACED + 1)  # by the rules for one number of replaced columns
+_ALLOWED = ALLOWED_FALSE_ALARMS / 4  # of the base rows, by one rule
 _TAIL = 0.1  # of the rows are near enough to tell how the share falls
 _FEWEST_IN_TAIL = 8  # rows
 
@@ -43,8 +43,8 @@ class Calibrated:
 
     Attributes:
         rules: From the widest radius down; empty where nearness is no evidence.
-        share: Of the base rows that the rules mark; without a rule, that those for one replaced column would mark;
-            None where there is nothing to measure it on.
+        share: Of the base rows that the rules mark; without a rule, of those that the widest one would mark; None where
+            there is nothing to measure it on.
     """
 
     rules: tuple[Rule, ...]
@@ -61,20 +61,9 @@ def calibrated(reference: Values, base: Values, *, numbers: int) -> Calibrated:
     """
     if not len(base) or not base.columns or not len(reference):
         return Calibrated((), None)
-    columns = len(base.columns)
-    search = _Calibration(reference, base, numbers)
-    if columns >= _FEWEST_COLUMNS:
-        rules, share = search.choose()
-        if rules:
-            return Calibrated(rules, share)
-    every = np.ones(len(reference), dtype=np.bool_), np.ones(columns, dtype=np.bool_)
-    widest = [
-        Rule(
-            replaced=min(1, columns - 1), radius=RADII[0], for_identical=identical, is_telling=every[0], farthest=every[1]
-        )
-        for identical in (False, True)
-    ]
-    return Calibrated((), search.share_of(widest))
+    choose = _chosen_by_counting if len(base) >= _ENOUGH_TO_COUNT else _chosen_by_extrapolation
+    chosen = choose(reference, base, numbers) if len(base.columns) >= _FEWEST_COLUMNS else None
+    return chosen or Calibrated((), _share_of_the_widest(reference, base, numbers))
 
 
 def index_for(reference: Values, *, rules: Sequence[Rule], groups: list[list[int]]) -> GridIndex:
@@ -84,36 +73,187 @@ def index_for(reference: Values, *, rules: Sequence[Rule], groups: list[list[int
     return GridIndex(reference, rows=np.flatnonzero(is_telling), groups=groups[: most + 1], radius=rules[0].radius)
 
 
-@dataclass(slots=True)
-class _Calibration:
-    """What has been chosen so far."""
+def _possible(reference: Values, base: Values, radius: float, groups: list[list[int]]) -> Iterator[Rule]:
+    """The rules of one radius for which most reference rows are rare enough."""
+    every = np.ones(len(reference.columns) + 1, dtype=np.bool_)
+    for replaced, is_telling in enumerate(telling_rows(reference, base, radius=radius)[: len(groups)]):
+        if is_telling.mean() >= _FEWEST_TELLING:
+            for for_identical in (False, True):
+                yield Rule(
+                    replaced=replaced,
+                    radius=radius,
+                    for_identical=for_identical,
+                    farthest=every,
+                    is_telling=is_telling,
+                )
 
-    reference: Values
-    base: Values
-    numbers: int
-    chosen: list[Rule] = field(default_factory=list)
-    marked: list[NDArray[np.int64]] = field(default_factory=list)  # base rows, by each rule
-    spent: dict[tuple[int, bool], float] = field(default_factory=dict)
-    open: dict[tuple[int, bool], NDArray[np.bool_]] = field(default_factory=dict)  # columns without a rule yet
 
-    def choose(self) -> tuple[tuple[Rule, ...], float]:
-        """Try every radius from the widest down; what a wider one could not be chosen for is left to the next."""
-        if len(self.base) < _ENOUGH_TO_COUNT:
-            return self._choose_by_extrapolation()
-        for radius in RADII:
-            rules = self._possible(radius)
-            if rules:
-                groups = column_groups(self.reference, radius=radius, most=MOST_REPLACED + 1)
-                rules = [rule for rule in rules if rule.replaced < len(groups)]
-                for rule, (rows, farthest) in zip(rules, self._marks(rules, groups), strict=True):
-                    self._choose(rule, rows, farthest)
-        while self.chosen and (share := len(np.unique(np.concatenate(self.marked))) / len(self.base)):
-            if share < ALLOWED_FALSE_ALARMS:
-                return tuple(self.chosen), share
-            most = max(range(len(self.chosen)), key=lambda at: self.chosen[at].replaced)
-            del self.chosen[most], self.marked[most]
-        return tuple(self.chosen), 0.0
+def _chosen_by_counting(reference: Values, base: Values, numbers: int) -> Calibrated | None:
+    """From the widest radius down; the columns that a wider rule could not be chosen for are left to the next."""
+    chosen: list[tuple[Rule, NDArray[np.int64]]] = []
+    missing: dict[tuple[int, bool], NDArray[np.bool_]] = {}
+    some = _first_rows(base, most=max(1, _PAIRS_TO_TRY // len(reference)))
+    for radius in RADII:
+        groups = column_groups(reference, radius=radius, most=MOST_REPLACED + 1)
+        rules = [
+            replace(rule, farthest=missing.get((rule.replaced, rule.for_identical), rule.farthest))
+            for rule in _possible(reference, base, radius, groups)
+        ]
+        first = _marks(rules, _every_pair(some, reference, rules, numbers), numbers)
+        rules = [_narrowed(rule, marks, len(some), _HOPELESS) for rule, marks in zip(rules, first, strict=True)]
+        rules = [rule for rule in rules if rule.farthest.any()]
+        if not rules:
+            continue
+        index = index_for(reference, rules=rules, groups=groups)
+        limit, most = _widest(rules, numbers)
+        pairs = (
+            distances(base, reference, candidates, replaced=most, limit=limit) for candidates in index.candidates(base)
+        )
+        for rule, marks in zip(rules, _marks(rules, pairs, numbers), strict=True):
+            narrowed = _narrowed(rule, marks, len(base), _ALLOWED)
+            key = rule.replaced, rule.for_identical
+            missing[key] = missing.get(key, np.ones_like(narrowed.farthest)) & ~narrowed.farthest
+            if narrowed.farthest.any():
+                chosen.append((narrowed, marks[1, narrowed.farthest[marks[0]]]))
+    return _within_the_allowed(chosen, len(base))
 
-    def share_of(self, rules: Sequence[Rule]) -> float:
-        """The share of base rows that any of the rules marks, on as many as can be compared with every benchmark row."""
-        return self._tried(rules)[1]
+
+def _within_the_allowed(chosen: list[tuple[Rule, NDArray[np.int64]]], rows: int) -> Calibrated | None:
+    """Give up the rules for most replaced columns until all together mark few enough."""
+    while chosen:
+        share = len(np.unique(np.concatenate([marked for _, marked in chosen]))) / rows
+        if share < ALLOWED_FALSE_ALARMS:
+            return Calibrated(tuple(rule for rule, _ in chosen), share)
+        most = max(rule.replaced for rule, _ in chosen)
+        chosen = [(rule, marked) for rule, marked in chosen if rule.replaced < most]
+    return None
+
+
+def _narrowed(rule: Rule, marks: NDArray[np.int64], rows: int, allowed: float) -> Rule:
+    """The rule for as many farthest columns as together mark less than the allowed share of rows.
+
+    Noise on every column makes any of them the farthest, and of two replaced columns one is: there it is all or none.
+    """
+    counts = np.bincount(marks[0], minlength=len(rule.farthest))
+    counts[~rule.farthest] = rows
+    if rule.replaced > 1 or (not rule.replaced and not rule.for_identical):
+        return rule if counts[rule.farthest].sum() < allowed * rows else replace(rule, farthest=rule.farthest & False)
+    order = np.argsort(counts, kind="stable")
+    farthest = np.zeros(len(counts), dtype=np.bool_)
+    farthest[order] = np.cumsum(counts[order]) < allowed * rows
+    return replace(rule, farthest=farthest)
+
+
+def _marks(rules: Sequence[Rule], pairs: Iterable[Distances], numbers: int) -> list[NDArray[np.int64]]:
+    """For each rule the farthest columns and the rows of what it marks, each once; arrays of shape (2, marks)."""
+    found: list[list[NDArray[np.int64]]] = [[np.zeros((2, 0), dtype=np.int64)] for _ in rules]
+    for some in pairs:
+        for marks, rule in zip(found, rules, strict=True):
+            holds = rule.holds(some, numbers=numbers)
+            marks.append(np.unique(np.stack((some.farthest[holds], some.rows[holds])), axis=1))
+    return [np.unique(np.concatenate(marks, axis=1), axis=1) for marks in found]
+
+
+def _widest(rules: Sequence[Rule], numbers: int) -> tuple[float, int]:
+    """The limit and the number of replaced columns within which the pairs of all rules are."""
+    limit = noise_limit(max(rule.radius for rule in rules), numbers=numbers)
+    return limit, max(rule.replaced for rule in rules)
+
+
+def _every_pair(values: Values, reference: Values, rules: Sequence[Rule], numbers: int) -> Iterator[Distances]:
+    """Every row with every reference row, within the widest rule."""
+    if rules:
+        limit, most = _widest(rules, numbers)
+        yield from _all_distances(values, reference, replaced=most, limit=limit)
+
+
+def _all_distances(values: Values, reference: Values, *, replaced: int, limit: float) -> Iterator[Distances]:
+    """Every row with every reference row, within the limit."""
+    order = range(len(reference.columns))
+    at_once = max(1, PAIRS_AT_ONCE // len(reference))
+    every = np.arange(len(reference))
+    for start in range(0, len(values), at_once):
+        some = np.arange(start, min(start + at_once, len(values)))
+        candidates = Candidates(np.repeat(some, len(every)), np.tile(every, len(some)), order)
+        yield distances(values, reference, candidates, replaced=replaced, limit=limit)
+
+
+def _first_rows(values: Values, *, most: int) -> Values:
+    """At most so many of the rows, evenly spread."""
+    return Values(tuple(spread(column, most) for column in values.columns), min(most, len(values)))
+
+
+def _share_of_the_widest(reference: Values, base: Values, numbers: int) -> float:
+    """The share of base rows that the widest rules for a replaced column would mark if every row told enough."""
+    some = _first_rows(base, most=max(1, _PAIRS_TO_TRY // len(reference)))
+    replaced = min(1, len(base.columns) - 1)
+    limit = noise_limit(RADII[0], numbers=numbers)
+    near = [
+        pairs.rows[pairs.sums[replaced] <= limit]
+        for pairs in _all_distances(some, reference, replaced=replaced, limit=limit)
+    ]
+    return len(np.unique(np.concatenate(near))) / len(some)
+
+
+def _chosen_by_extrapolation(reference: Values, base: Values, numbers: int) -> Calibrated | None:
+    """The same where the base is too small to count one row in a thousand."""
+    nearest = _nearest(reference, base)
+    chosen: dict[tuple[int, bool], Rule] = {}
+    total = 0.0
+    for radius in RADII:
+        groups = column_groups(reference, radius=radius, most=MOST_REPLACED + 1)
+        distance = noise_limit(radius, numbers=numbers) ** 0.5
+        for rule in _possible(reference, base, radius, groups):
+            key = rule.replaced, rule.for_identical
+            if key in chosen:
+                continue
+            share = _share_below(nearest[key].min(axis=0), distance)
+            if share >= _ALLOWED and rule.for_identical and rule.replaced < MOST_REPLACED:
+                never = _count_below(nearest[key], distance) == 0
+                rule, share = replace(rule, farthest=never), _share_below(nearest[key][never].min(axis=0, initial=np.inf), distance)
+            if share < _ALLOWED and total + share < ALLOWED_FALSE_ALARMS and rule.farthest.any():
+                chosen[key] = rule
+                total += share
+    return Calibrated(tuple(chosen.values()), total) if chosen else None
+
+
+def _nearest(reference: Values, base: Values) -> dict[tuple[int, bool], NDArray[np.float64]]:
+    """How far honest rows are from the nearest benchmark row other than themselves and their exact copies.
+
+    Returns:
+        By the number of replaced columns and by whether most numbers are identical, for each column that may differ
+        most, and for none; shape (columns + 1, honest rows).
+    """
+    rows = max(2, _PAIRS_TO_TRY // len(reference))
+    most = min(MOST_REPLACED, len(reference.columns) - 1)
+    keys = [(replaced, identical) for replaced in range(most + 1) for identical in (False, True)]
+    found: dict[tuple[int, bool], list[NDArray[np.float64]]] = {key: [] for key in keys}
+    for honest in (_first_rows(base, most=rows // 2), _first_rows(reference, most=rows // 2)):
+        nearest = {key: np.full((len(reference.columns) + 1, len(honest)), np.inf) for key in keys}
+        for pairs in _all_distances(honest, reference, replaced=most, limit=np.inf):
+            for (replaced, identical), best in nearest.items():
+                kept = (pairs.is_identical == identical) & (pairs.sums[0] > 0)
+                squared = pairs.sums[replaced][kept].astype(np.float64)
+                np.minimum.at(best, (pairs.farthest[kept], pairs.rows[kept]), squared)
+        for key, best in nearest.items():
+            found[key].append(np.sqrt(best))
+    return {key: np.concatenate(parts, axis=1) for key, parts in found.items()}
+
+
+def _count_below(nearest: NDArray[np.float64], distance: float) -> NDArray[np.int64]:
+    """How many rows have a benchmark row within the distance, or a wider one the fewer they are; by the last axis."""
+    wider = max(1.0, (_ENOUGH_TO_COUNT / nearest.shape[-1]) ** 0.5)
+    return np.asarray((nearest <= distance * wider).sum(axis=-1))
+
+
+def _share_below(nearest: NDArray[np.float64], distance: float) -> float:
+    """The share of rows that have a benchmark row within a distance at which there may be none among so few."""
+    ordered = np.sort(nearest)
+    comparable = int(np.searchsorted(ordered, MISMATCH**0.5 / 2))  # others differ in more than numbers
+    tail = max(_FEWEST_IN_TAIL, int(_TAIL * len(ordered)))
+    if comparable <= tail or ordered[tail] <= distance:
+        return float(_count_below(ordered, distance)) / len(ordered)
+    with np.errstate(divide="ignore"):
+        power = 1 / np.log(ordered[tail] / ordered[:tail]).mean()
+    power *= 1 - tail**-0.5  # a standard error less
+    return float(tail / len(ordered) * (distance / ordered[tail]) ** power)

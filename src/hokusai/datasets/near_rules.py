@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_REPLACED", "RADII", "Rule", "noise_limit", "telling_rows"]
 
-RADII = (0.035, 0.0175, 0.00875)  # standard deviations of the noise on every column
+RADII = (0.035, 0.0175, 0.00875, 1e-4)  # standard deviations of the noise on every column; the last is for rounding
 MOST_REPLACED = 2  # columns
 _FOUND = 0.999  # of the copies with noise of one radius
 _WINDOW = 3.0  # radii: how near a value must be to count as one that agrees by chance
@@ -37,7 +37,8 @@ class Rule:
         replaced: How many columns may hold anything.
         radius: In standard deviations.
         for_identical: Whether it is for pairs of which most numbers are identical, or for the others.
-        farthest: Which columns may be the one with the largest difference; shape (columns,).
+        farthest: Which columns may be the one with the largest difference, and last whether none may differ at all;
+            shape (columns + 1,).
         is_telling: Which reference rows are rare enough in the columns that remain; shape (reference rows,).
     """
 

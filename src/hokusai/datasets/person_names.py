@@ -65,7 +65,8 @@ victoria vincent walter werner wilhelm william wolfgang xavier yvonne yves zoe
 """
 _GIVEN_NAMES = frozenset(_COMMON_GIVEN_NAMES.split())
 _WHOLE_NAME = re.compile(rf"{_NAME}|{_NAME_PART},[ ]{_NAME_PART}(?:[ ]{_NAME_PART})?")
-NAME_FORM_SIEVE = r"^(?:[dlDL]')?\p{Lu}[\p{L}'.\-]+,? [\p{L}'.\- ]+$"
+# The second word begins with no small letter of Western Europe, but for the particles and "d'".
+NAME_FORM_SIEVE = r"^(?:[dlDL]')?\p{Lu}[\p{L}'.\-]+,? (?:[^\P{L}a-zà-öø-ÿ]|[dl]'|[vdltba][a-z]{1,2} )[\p{L}'.\- ]*$"
 
 
 def looks_like_name(text: str) -> bool:

@@ -7,15 +7,16 @@ the table alone, not on how it was cut into batches. What comes out are counts a
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
 
 from hokusai.datasets.person_names import begins_with_given_name
-from hokusai.datasets.personal_data_kinds import KINDS, Grade, Kind, column_hints
+from hokusai.datasets.personal_data_kinds import KINDS, Evidence, Grade, Kind, column_hints
 from hokusai.datasets.personal_data_recognisers import name_positions, resolve, spans_of
 from hokusai.datasets.searchable_texts import distinct_values
 from hokusai.errors import PersonalDataError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hokusai.datasets.personal_data_kinds import ColumnHints, Evidence, Span
+    from hokusai.datasets.personal_data_kinds import ColumnHints, Span
     from hokusai.datasets.searchable_texts import DistinctValues
 
 __all__ = [
@@ -43,6 +44,8 @@ __all__ = [
 ]
 
 Treatment = Literal["refuse", "drop", "mask", "hash", "keep"]
+# Of spans: kind, evidence and scheme, without where they stand.
+_Facts = tuple[tuple[Kind, Evidence, str], ...]
 
 _FIRST_ROWS = 5
 # A column is judged as a whole from so many values on.
@@ -74,6 +77,23 @@ class PersonalDataCount:
     by_column: bool = False
 
 
+class _Sort(NamedTuple):
+    """What is counted together within a column.
+
+    Attributes:
+        outcome: ``found`` is what counts as it is; the others are for the judgement on the whole column: ``weak`` what
+            counts only then, ``passed`` and ``missed`` how a check went.
+        kind: The kind.
+        scheme: Which numbering system.
+        grade: Of what was found; ``possible`` otherwise.
+    """
+
+    outcome: Literal["found", "weak", "passed", "missed"]
+    kind: Kind
+    scheme: str
+    grade: Grade = "possible"
+
+
 @dataclass(slots=True)
 class _Tally:
     """Rows of one sort within one column, and the first of them."""
@@ -82,31 +102,25 @@ class _Tally:
     first_rows: tuple[int, ...] = ()
     distinct: set[str] = field(default_factory=set)
 
-    def add(self, hit: _Hit) -> None:
-        self.rows += hit.rows
-        if len(self.first_rows) < _FIRST_ROWS or (hit.first_rows and hit.first_rows[0] < self.first_rows[-1]):
-            self.first_rows = tuple(sorted({*self.first_rows, *hit.first_rows})[:_FIRST_ROWS])
-        if len(self.distinct) < _ENOUGH:
-            self.distinct.add(hit.text)
-
-
-@dataclass(frozen=True, slots=True)
-class _Hit:
-    """A value in which something was found: its text, how many rows have it, and the first of them."""
-
-    text: str
-    rows: int
-    first_rows: tuple[int, ...]
+    def add(self, positions: Sequence[int], values: DistinctValues, numbers: NDArray[np.int64], offset: int) -> None:
+        """Count the rows that have one of these values; ``numbers`` says how many have each."""
+        self.rows += int(numbers[positions].sum())
+        if len(self.first_rows) < _FIRST_ROWS or self.first_rows[-1] > offset:
+            picked = np.zeros(len(numbers), dtype=np.bool_)
+            picked[positions] = True
+            rows = (values.rows_of(picked) + (offset + 1)).tolist()
+            self.first_rows = tuple(sorted({*self.first_rows, *rows})[:_FIRST_ROWS])
+        for position in positions:
+            if len(self.distinct) >= _ENOUGH:
+                break
+            self.distinct.add(values.texts[position].as_py())
 
 
 @dataclass(slots=True)
 class _ColumnTallies:
     """What was seen of one column so far."""
 
-    found: defaultdict[tuple[Kind, str, Grade], _Tally] = field(default_factory=lambda: defaultdict(_Tally))
-    weak: defaultdict[tuple[Kind, str], _Tally] = field(default_factory=lambda: defaultdict(_Tally))
-    passed: defaultdict[tuple[Kind, str], _Tally] = field(default_factory=lambda: defaultdict(_Tally))
-    missed: defaultdict[tuple[Kind, str], _Tally] = field(default_factory=lambda: defaultdict(_Tally))
+    sorts: defaultdict[_Sort, _Tally] = field(default_factory=lambda: defaultdict(_Tally))
     names: _Tally = field(default_factory=_Tally)
     given_names: int = 0
     texts: int = 0
@@ -137,71 +151,69 @@ class PersonalDataScanner:
 def _count(values: DistinctValues, tallies: _ColumnTallies, hints: ColumnHints, *, offset: int) -> None:
     # A dictionary may hold values that no row has.
     numbers = np.bincount(values.codes, minlength=len(values.texts))
-    if not values.are_numbers:
-        tallies.texts += len(values.codes)
-    spans = spans_of(values.texts, hints)
-    names = [] if values.are_numbers or hints.person_name else name_positions(values.texts)
-    wanted = np.zeros(len(values.texts), dtype=np.bool_)
-    wanted[[*spans, *names]] = True
-    wanted &= numbers > 0
-    first_rows = _first_rows_by_value(values, wanted, offset)
-    hits = {
-        position: _Hit(text, int(numbers[position]), first_rows.get(position, ()))
-        for position, text in zip(
-            np.flatnonzero(wanted).tolist(), values.texts.filter(pa.array(wanted)).to_pylist(), strict=True
-        )
-    }
-    for position, found in spans.items():
-        if position in hits:
-            _count_value(found, hits[position], tallies)
-    for position in names:
-        if position in hits:
-            tallies.names.add(hits[position])
-            tallies.given_names += hits[position].rows * begins_with_given_name(hits[position].text)
+    is_used = (numbers > 0).tolist()
+    positions_by_sort: defaultdict[_Sort, list[int]] = defaultdict(list)
+    for position, spans in spans_of(values.texts, hints).items():
+        if is_used[position]:
+            for sort in _sorts(spans):
+                positions_by_sort[sort].append(position)
+    for sort, positions in positions_by_sort.items():
+        tallies.sorts[sort].add(positions, values, numbers, offset)
+    if values.are_numbers:
+        return
+    tallies.texts += len(values.codes)
+    names = [] if hints.person_name else [at for at in name_positions(values.texts) if is_used[at]]
+    if names:
+        tallies.names.add(names, values, numbers, offset)
+        texts = values.texts.take(pa.array(names)).to_pylist()
+        tallies.given_names += int(numbers[names][[begins_with_given_name(text) for text in texts]].sum())
 
 
-def _first_rows_by_value(values: DistinctValues, wanted: NDArray[np.bool_], offset: int) -> dict[int, tuple[int, ...]]:
-    """The first rows of each wanted value."""
-    first: defaultdict[int, tuple[int, ...]] = defaultdict(tuple)
-    at = np.flatnonzero(wanted[values.codes])
-    rows = at if values.rows is None else values.rows[at]
-    for code, row in zip(values.codes[at].tolist(), rows.tolist(), strict=True):
-        if len(first[code]) < _FIRST_ROWS:
-            first[code] += (offset + row + 1,)
-    return first
+def _sorts(spans: Sequence[Span]) -> tuple[_Sort, ...]:
+    if len(spans) == 1:
+        (span,) = spans
+        facts: _Facts = ((span.kind, span.evidence, span.scheme),)
+        return _sorts_of(facts if span.evidence in {"certain", "possible"} else (), facts)
+    # Texts repeat what they hold far oftener than they hold something new.
+    kept = dict.fromkeys((span.kind, span.evidence, span.scheme) for span in resolve(spans))
+    return _sorts_of(tuple(kept), tuple(dict.fromkeys((span.kind, span.evidence, span.scheme) for span in spans)))
 
 
-def _count_value(spans: Sequence[Span], hit: _Hit, tallies: _ColumnTallies) -> None:
-    best: dict[Kind, Span] = {}
-    for span in resolve(spans):
-        if span.kind not in best or span.evidence < best[span.kind].evidence:
-            best[span.kind] = span
-    for span in best.values():
-        grade: Grade = "certain" if span.evidence == "certain" else "possible"
-        tallies.found[span.kind, span.scheme, grade].add(hit)
+@functools.lru_cache(maxsize=4096)
+def _sorts_of(kept: _Facts, seen: _Facts) -> tuple[_Sort, ...]:
+    """What a value counts as, once each, by what was seen in it and what of that stands when overlaps are resolved."""
+    best: dict[Kind, tuple[Evidence, str]] = {}
+    for kind, evidence, scheme in kept:
+        if kind not in best or evidence < best[kind][0]:
+            best[kind] = evidence, scheme
+    sorts = [
+        _Sort("found", kind, scheme, "certain" if evidence == "certain" else "possible")
+        for kind, (evidence, scheme) in best.items()
+    ]
     by_scheme: dict[tuple[Kind, str], set[Evidence]] = {}
-    for span in spans:
-        if span.scheme:
-            by_scheme.setdefault((span.kind, span.scheme), set()).add(span.evidence)
-    for (kind, scheme), evidence in by_scheme.items():
-        if evidence == {"miss"}:
-            tallies.missed[kind, scheme].add(hit)
+    for kind, evidence, scheme in seen:
+        if scheme:
+            by_scheme.setdefault((kind, scheme), set()).add(evidence)
+    for (kind, scheme), evidences in by_scheme.items():
+        if evidences == {"miss"}:
+            sorts.append(_Sort("missed", kind, scheme))
             continue
-        tallies.passed[kind, scheme].add(hit)
-        if kind not in best and "weak" in evidence:
-            tallies.weak[kind, scheme].add(hit)
+        sorts.append(_Sort("passed", kind, scheme))
+        if kind not in best and "weak" in evidences:
+            sorts.append(_Sort("weak", kind, scheme))
+    return tuple(sorts)
 
 
 def _judged(column: str, tallies: _ColumnTallies) -> Iterator[PersonalDataCount]:
     """What the tallies of a column come to: chance taken out, what the column as a whole shows put in."""
     sums: defaultdict[tuple[Kind, Grade], list[_Tally]] = defaultdict(list)
     by_column: set[tuple[Kind, Grade]] = set()
-    for (kind, scheme, grade), tally in tallies.found.items():
+    for (outcome, kind, scheme, grade), tally in tallies.sorts.items():
         verdict = _column_verdict(tallies, kind, scheme)
-        judged: Grade = {"chance": "possible", "column": "certain"}.get(verdict, grade)  # type: ignore[assignment]
-        sums[kind, judged].append(tally)
-    for (kind, scheme), tally in tallies.weak.items():
-        if _column_verdict(tallies, kind, scheme) == "column":
+        if outcome == "found":
+            judged: Grade = {"chance": "possible", "column": "certain"}.get(verdict, grade)  # type: ignore[assignment]
+            sums[kind, judged].append(tally)
+        elif outcome == "weak" and verdict == "column":
             sums[kind, "possible"].append(tally)
             by_column.add((kind, "possible"))
     if _is_name_column(tallies) and not any(kind == "person_name" for kind, _ in sums):
@@ -223,8 +235,8 @@ def _judged(column: str, tallies: _ColumnTallies) -> Iterator[PersonalDataCount]
 
 def _column_verdict(tallies: _ColumnTallies, kind: Kind, scheme: str) -> Literal["chance", "column", "open"]:
     """What the share of values that pass a check says about those that do."""
-    passed = tallies.passed.get((kind, scheme), _Tally())
-    missed = tallies.missed.get((kind, scheme), _Tally())
+    passed = tallies.sorts.get(_Sort("passed", kind, scheme), _Tally())
+    missed = tallies.sorts.get(_Sort("missed", kind, scheme), _Tally())
     if passed.rows + missed.rows < _ENOUGH or not scheme:
         return "open"
     share = passed.rows / (passed.rows + missed.rows)

@@ -23,17 +23,36 @@ __all__ = [
     "find_whole_phones",
 ]
 
-_INTERNATIONAL = re.compile(r"(?<![\w+])(?:\+|00)[ ]?[1-9](?:[ ().\-/]{0,3}\d){6,16}(?!\w)")
+_EXTENSION = r"(?:[ ]?(?:x|ext\.?)[ ]?\d{1,6})?"
+# Not in the middle of a word, a decimal fraction, a date, or the groups of a card.
+_NOT_AFTER = r"(?<![\w.,\-/:+])(?<!\d{4}[ ])"
+_NOT_BEFORE = r"(?![\w\-/:]|[.,]\d)"
+_INTERNATIONAL = re.compile(
+    rf"(?<![\w+])(?<!\d[.,/])(?P<number>(?:\+|00)[ ]?[1-9](?:[ ().\-/]{{0,3}}\d){{6,16}}){_EXTENSION}(?!\w)"
+)
 _NORTH_AMERICAN = re.compile(
     r"(?<![\w.\-/+])(?:\+?1[ .\-])?(?:\([2-9]\d{2}\)[ .\-]?|[2-9]\d{2}[ .\-])[2-9]\d{2}[ .\-]\d{4}"
-    r"(?:[ ]?(?:x|ext\.?)[ ]?\d{1,6})?(?![\w\-/]|\.\d)"
+    rf"{_EXTENSION}(?![\w\-/]|\.\d)"
 )
 _NATIONAL = re.compile(
-    r"(?<![\w.,\-/:+])(?:\(0\d{1,5}\)[ \-/]?|0\d{1,5}[ \-/])\d(?:[ \-/]?\d){4,9}(?![\w\-/:]|[.,]\d)"
-    r"|(?<![\w.,\-/:+])0[1-9](?:[ .\-]\d{2}){4}(?![\w\-/:]|[.,]\d)"
-    r"|(?<![\w.,\-/:+])\(\d{2,5}\)[ \-]?\d{3,5}[ \-]?\d{3,5}(?![\w\-/:]|[.,]\d)"
+    rf"{_NOT_AFTER}(?=[(\d])(?:"
+    r"(?:\(0\d{1,5}\)[ \-/]?|0\d{1,5}[ \-/])\d(?:[ \-/]?\d){4,9}"
+    r"|0[1-9](?:[ .\-]\d{2}){4}"
+    r"|\(\d{2,5}\)[ \-]?\d{3,5}[ \-]?\d{3,5}"
+    rf"){_NOT_BEFORE}"
 )
-_BARE_NATIONAL = re.compile(r"(?<![\w.,\-/:+#])0[1-9]\d{8,9}(?![\w\-/:]|[.,]\d)")
+# Ways to group digits that are one country's own: Brazil, landlines and mobiles of Poland, Spain, Sweden. Three groups
+# of three are a large number in many countries too, hence only those with the first digits of mobiles.
+_NATIONAL_GROUPS = re.compile(
+    rf"{_NOT_AFTER}(?<!\d[ ])(?=\d)(?:"
+    r"[1-9]\d[ ]9?\d{4}-\d{4}"
+    r"|[1-9]\d[ ]\d{3}[ ]\d{2}[ ]\d{2}"
+    r"|(?:45|5[0137]|6[069]|7[2389]|88)\d[ ]\d{3}[ ]\d{3}"
+    r"|[67]\d{2}[ ](?:\d{3}[ ]\d{3}|\d{2}[ ]\d{2}[ ]\d{2})"
+    r"|0[1-9]\d{0,2}-\d{2,3}[ ]\d{2}(?:[ ]\d{2})?"
+    rf")(?![ ]\d){_NOT_BEFORE}"
+)
+_BARE_NATIONAL = re.compile(rf"(?<![\w.,\-/:+#])0[1-9]\d{{8,9}}{_NOT_BEFORE}")
 _PHONE_WORD = (
     r"(?:phone|tel|telephone|mobile|cell|call(?: me| us)?|fax|whatsapp|dial|ring|handy|telefon\w{0,8}|t[eé]l[eé]phone"
     r"|m[oó]vil|celular|cellulare|komórka|telefoon|mobil|ligue|appelez|llame|anrufen|chiamare)"
@@ -46,8 +65,8 @@ _WHOLE_NUMBER = re.compile(r"\s*[+(]{0,2}\d(?:[ ().\-/]{0,3}\d){5,14}(?:[ ]?(?:x
 INTERNATIONAL_SIEVE = r"(?:^|[^0-9A-Za-z+])(?:\+|00) ?[1-9](?:[ ().\-/]{0,3}\d){6}"
 ANNOUNCED_SIEVE = rf"(?i:\b{_PHONE_WORD}\b)[^\d]{{0,20}}\d"
 NATIONAL_SIEVE = (
-    r"\(\d{2,6}\)[ \-/]?\d|[2-9]\d{2}\)?[ .\-]?[2-9]\d{2}[ .\-]\d{4}|(?:^|[^\w.,\-/:+])0\d{1,5}[ .\-/]\d"
-    r"|(?:^|[^\w.,\-/:+#])0[1-9]\d{8}"
+    r"\(\d{2,6}\)[ \-/]?\d|[2-9]\d{2}\)?[ .\-]?[2-9]\d{2}[ .\-]\d{4}"
+    r"|(?:^|[^\w.,\-/:+])(?:0\d{1,5}[ .\-/]\d|0[1-9]\d{8}|\d{2,3} \d{2,3} \d{2}[ \d]|\d{2} \d{4,5}-\d)"
 )
 
 
@@ -87,7 +106,7 @@ def find_international_phones(text: str, _: ColumnHints) -> Iterator[Span]:
     """Yield phone numbers with a country's calling code: certain when its numbering plan has them."""
     for match in _INTERNATIONAL.finditer(text):
         has_plus = match[0].startswith("+")
-        digits = "".join(_DIGITS.findall(match[0]))
+        digits = "".join(_DIGITS.findall(match["number"]))
         digits = digits if has_plus else digits[2:]
         if 7 <= len(digits) <= 16 and _is_international_number(digits):
             yield Span(match.start(), match.end(), "phone", "certain" if has_plus else "possible")
@@ -108,6 +127,8 @@ def find_national_phones(text: str, _: ColumnHints) -> Iterator[Span]:
         for match in pattern.finditer(text):
             if 9 <= sum(map(len, _DIGITS.findall(match[0]))) <= 18:
                 yield Span(match.start(), match.end(), "phone", "possible")
+    for match in _NATIONAL_GROUPS.finditer(text):
+        yield Span(match.start(), match.end(), "phone", "possible")
     for match in _BARE_NATIONAL.finditer(text):
         if not _is_book_number(match[0]):
             yield Span(match.start(), match.end(), "phone", "possible")

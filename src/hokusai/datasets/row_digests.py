@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from hokusai.datasets.logical_types import Field
 
-__all__ = ["contained_in", "first_occurrences", "multiset_digest", "row_digests", "sorted_order"]
+__all__ = ["contained_in", "first_occurrences", "multiset_digest", "nested_cells", "row_digests", "sorted_order"]
 
 _ROWS_AT_ONCE = 1 << 16
 _ROW_DTYPES = {
@@ -52,7 +52,7 @@ def _concatenated(pieces: Sequence[Piece]) -> pa.Array:
     return pc.binary_join_element_wise(*map(_as_binary, pieces), nothing_between)
 
 
-def _nested_cells(array: pa.Array, field: Field, *, fold_negative_zero: bool) -> Piece:
+def nested_cells(array: pa.Array, field: Field, *, fold_negative_zero: bool) -> Piece:
     """The body of each row's nested value, and no bytes where it is null."""
     pieces = body(array, field, np.arange(len(array) + 1), fold_negative_zero=fold_negative_zero)
     valid = validity(array)
@@ -85,7 +85,7 @@ def _encoded_rows(columns: Sequence[pa.Array], fields: Sequence[Field], *, fold_
                 after.append(Piece(data=data, sizes=lengths))
             else:
                 with field.translated():
-                    after.append(_nested_cells(array, field, fold_negative_zero=fold_negative_zero))
+                    after.append(nested_cells(array, field, fold_negative_zero=fold_negative_zero))
             parts.append(("<u4", lengths_as_u32(after[-1].sizes, field)))
     names = [f"part {at}" for at in range(len(parts))]
     bitmap = np.packbits(nulls, axis=1, bitorder="little")

@@ -28,8 +28,8 @@ class Distances:
         rows: Positions of the candidates.
         references: Positions in the reference.
         sums: Squared distances, in squared standard deviations, without the 0, 1, … largest differences.
-        farthest: The column of the largest difference.
-        is_identical: Whether more than half of the known numbers are the same to the last digit.
+        farthest: The column of the largest difference, one past the last where nothing differs.
+        is_identical: Whether at least half of the known numbers are the same to the last digit.
     """
 
     rows: NDArray[np.int64]
@@ -75,8 +75,8 @@ def _where_apart(
     values: Values, reference: Values, rows: NDArray[np.int64], references: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The column of the largest difference, and whether most of the known numbers are identical."""
-    farthest = np.zeros(len(rows), dtype=np.int64)
-    largest = np.full(len(rows), -1, dtype=np.float32)
+    farthest = np.full(len(rows), len(values.columns))
+    largest = np.zeros(len(rows), dtype=np.float32)
     balance = np.zeros(len(rows), dtype=np.int64)
     for at, (column, others) in enumerate(zip(values.columns, reference.columns, strict=True)):
         own = column[rows]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hokusai.records import DatasetContext
     from hokusai.steps.data_settings import DataSettings
 
-__all__ = ["DataSources", "Part", "TableStream", "common_types", "record_batches"]
+__all__ = ["DataSources", "OpenTable", "Part", "common_types", "record_batches"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ class DataSources:
         return self._reader.read(part.path, settings=reading, expected=expected, columns=columns)
 
     @contextmanager
-    def stream(self, part: Part, *, types: Mapping[str, str], columns: Sequence[str]) -> Iterator[TableStream]:
+    def stream(self, part: Part, *, types: Mapping[str, str], columns: Sequence[str]) -> Iterator[OpenTable]:
         """Open the file of one table of declared types, to be read batch by batch, in bounded memory.
 
         Args:
@@ -196,7 +196,7 @@ def record_batches(table: pa.Table) -> list[pa.RecordBatch]:
     return table.to_batches(max_chunksize=1 << 16) or [pa.RecordBatch.from_pylist([], schema=table.schema)]
 
 
-class TableStream(Protocol):
+class OpenTable(Protocol):
     """The batches of a table; its files are complete once they are exhausted."""
 
     @property

@@ -33,7 +33,7 @@ from hokusai.tracking.mlflow_config import default_store_uri, redact_credentials
 from hokusai.tracking.server_probe import (
     REQUEST_SECONDS,
     CheckStatus,
-    Finding,
+    ProbeFinding,
     Server,
     explain_failure,
     failure,
@@ -180,7 +180,7 @@ class _Examination:
         else:
             self._run("store", f"read the address {self.name!r}", lambda: _refuse_address(self.name))
             self._run("version", "ask the store", _nothing)
-        here = Finding(status="skipped", found="the store is used from this machine; there is no other clock")
+        here = ProbeFinding(status="skipped", found="the store is used from this machine; there is no other clock")
         self._run("clock", "compare clocks", lambda: here)
 
     def use(self) -> None:
@@ -200,17 +200,19 @@ class _Examination:
         self._run("journals", f"read the journals in {self._journal}", self._examine_journals, needs_store=False)
         self._run("runs", "search the runs that are RUNNING", self._examine_runs)
 
-    def _run(self, name: str, tried: str, work: Callable[[], Finding], *, needs_store: bool = True) -> None:
+    def _run(self, name: str, tried: str, work: Callable[[], ProbeFinding], *, needs_store: bool = True) -> None:
         started = time.monotonic()
         if needs_store and self._blocked:
-            finding = Finding(status="skipped", found=self._blocked)
+            finding = ProbeFinding(status="skipped", found=self._blocked)
         else:
             try:
                 finding = work()
             except TrackingServerError as error:
                 finding = _refused(error)
             except TrackingError as error:
-                finding = Finding(status="failed", found=str(error), advice="Mend that, then run `hokusai doctor`.")
+                finding = ProbeFinding(
+                    status="failed", found=str(error), advice="Mend that, then run `hokusai doctor`."
+                )
         self._blocked = self._blocked or finding.blocks
         seconds = time.monotonic() - started
         found = finding.found.replace(self.uri, self.name)
@@ -218,72 +220,74 @@ class _Examination:
             Check(name=name, tried=tried, found=found, advice=finding.advice, status=finding.status, seconds=seconds)
         )
 
-    def _ask_server(self) -> Finding:
+    def _ask_server(self) -> ProbeFinding:
         started = time.monotonic()
         answer = within(_CONTACT_SECONDS, partial(probe_server, self.uri))
         if answer is None:
             answer = no_answer(f"no complete answer within {_CONTACT_SECONDS:g} seconds")
-        if isinstance(answer, Finding):
+        if isinstance(answer, ProbeFinding):
             return answer
         self._server = answer
-        return Finding(found=f"an MLflow server answers, in {(time.monotonic() - started) / 3 * 1000:.0f} ms a request")
+        return ProbeFinding(
+            found=f"an MLflow server answers, in {(time.monotonic() - started) / 3 * 1000:.0f} ms a request"
+        )
 
-    def _compare_versions(self) -> Finding:
+    def _compare_versions(self) -> ProbeFinding:
         from packaging.version import InvalidVersion, Version
 
         found = self._server.version if self._server else ""
         try:
             server = Version(found)
         except InvalidVersion:
-            return Finding(status="warning", found=f"MLflow {found}", advice="Its version cannot be compared.")
+            return ProbeFinding(status="warning", found=f"MLflow {found}", advice="Its version cannot be compared.")
         supported = _supported_mlflow()
         if supported.contains(server, prereleases=True):
-            return Finding(found=f"MLflow {found}; supported is {supported}")
+            return ProbeFinding(found=f"MLflow {found}; supported is {supported}")
         word = "older" if server < Version(version("mlflow")) else "newer"
-        return Finding(
+        return ProbeFinding(
             status="warning",
             found=f"MLflow {found}, which is {word} than what is supported ({supported})",
             advice=f"It may work. Install a supported MLflow on the server{', or update Hokusai' * (word == 'newer')}.",
         )
 
-    def _compare_clocks(self) -> Finding:
+    def _compare_clocks(self) -> ProbeFinding:
         difference = self._server.clock_difference if self._server else None
         if difference is None:
-            return Finding(status="skipped", found="the server sends no Date header")
+            return ProbeFinding(status="skipped", found="the server sends no Date header")
         if abs(difference) <= _CLOCK_SECONDS:
-            return Finding(found=f"they differ by {abs(difference):.0f} s; a Date header knows whole seconds")
-        return Finding(
+            return ProbeFinding(found=f"they differ by {abs(difference):.0f} s; a Date header knows whole seconds")
+        return ProbeFinding(
             status="warning",
             found=f"the server's clock is {abs(difference):.0f} s {'ahead of' if difference > 0 else 'behind'} ours",
             advice="Set both clocks by NTP: MLflow sorts runs by the times of the machines that they ran on.",
         )
 
-    def _compare_tables(self) -> Finding:
+    def _compare_tables(self) -> ProbeFinding:
         path = sqlite_path(self.uri)
         revision = _revision(path) if path else ""
         if not revision:
-            return Finding(found=f"an empty file; MLflow {version('mlflow')} makes its tables in it")
+            return ProbeFinding(found=f"an empty file; MLflow {version('mlflow')} makes its tables in it")
         from hokusai.tracking.mlflow_client import schema_revisions
 
         newest, *older = schema_revisions()
         if revision == newest:
-            return Finding(found=f"tables of MLflow {version('mlflow')} (revision {revision})")
+            return ProbeFinding(found=f"tables of MLflow {version('mlflow')} (revision {revision})")
         if revision in older:
-            return Finding(
+            return ProbeFinding(
                 status="warning",
                 found=f"tables of an older MLflow (revision {revision}; MLflow {version('mlflow')} has {newest})",
                 advice=f"The next use would migrate the file unasked, and the older MLflow could not open it any "
                 f"more. Copy {path} first; then migrate it with `mlflow db upgrade {self.name}`.",
                 blocks="looking further would migrate the file",
             )
-        return Finding(
+        return ProbeFinding(
             status="failed",
             found=f"tables that MLflow {version('mlflow')} does not know (revision {revision}): of a newer MLflow",
             advice="Use the MLflow that made the file, or name another file under tracking.uri.",
             blocks="the installed MLflow cannot open the file",
         )
 
-    def _open_database(self, usual_port: int) -> Finding:
+    def _open_database(self, usual_port: int) -> ProbeFinding:
         parts = urlsplit(self.uri)
         if parts.hostname:
             address = (parts.hostname, parts.port or usual_port)
@@ -297,7 +301,7 @@ class _Examination:
         opened = within(_ARTIFACT_SECONDS, lambda: MlflowStore(self.uri))
         if opened is None:
             return no_answer(f"the database does not answer within {_ARTIFACT_SECONDS:g} seconds")
-        return Finding(found="the database answers")
+        return ProbeFinding(found="the database answers")
 
     def _open(self) -> MlflowStore:
         from hokusai.tracking.mlflow_client import MlflowStore
@@ -305,15 +309,15 @@ class _Examination:
         self._store = self._store or MlflowStore(self.uri, registry_uri=self.registry_uri)
         return self._store
 
-    def _use_experiment(self) -> Finding:
+    def _use_experiment(self) -> ProbeFinding:
         self._scratch = self._open().open_scratch_run(_EXPERIMENT, tags=_TAGS)
-        return Finding(found="found by search; a run of it can be written")
+        return ProbeFinding(found="found by search; a run of it can be written")
 
-    def _round_trip(self) -> Finding:
+    def _round_trip(self) -> ProbeFinding:
         if self._scratch is None:
-            return Finding(status="skipped", found="there is no run to upload to")
+            return ProbeFinding(status="skipped", found="there is no run to upload to")
         store, run_id = self._open(), self._scratch.run_id
-        finding: Finding | None = None
+        finding: ProbeFinding | None = None
         for _ in range(_ATTEMPTS):
             # Several doctors may be at work at once, hence a name by chance; of a few, so that what an artifact store
             # does not let us remove stays little.
@@ -321,28 +325,28 @@ class _Examination:
             finding = within(_ARTIFACT_SECONDS, partial(_round_trip, store, run_id, path))
             if finding is None or finding.status == "ok":
                 break
-        return finding or Finding(
+        return finding or ProbeFinding(
             status="failed",
             found=f"the artifact store does not answer within {_ARTIFACT_SECONDS:g} seconds",
             advice="Start the artifact store, or correct its address and credentials (S3: AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY, MLFLOW_S3_ENDPOINT_URL). A server with --serve-artifacts needs none here.",
         )
 
-    def _search_registry(self) -> Finding:
+    def _search_registry(self) -> ProbeFinding:
         if self.registry_uri != self.uri and self.registry_uri.startswith(("http://", "https://")):
             answer = within(_CONTACT_SECONDS, partial(probe_server, self.registry_uri))
             if answer is None:
                 return no_answer(f"no complete answer within {_CONTACT_SECONDS:g} seconds")
-            if isinstance(answer, Finding):
+            if isinstance(answer, ProbeFinding):
                 return dataclasses.replace(answer, blocks="")
         self._open().require_registry()
-        return Finding(found="the model registry answers")
+        return ProbeFinding(found="the model registry answers")
 
-    def _examine_journals(self) -> Finding:
+    def _examine_journals(self) -> ProbeFinding:
         problem = _unwritable(self._journal)
         if problem:
             advice = "Make the folder writable, or name another one under tracking.journal."
-            return Finding(status="failed", found=problem, advice=advice)
+            return ProbeFinding(status="failed", found=problem, advice=advice)
         folders = find_journals(self._journal)
         left = [leftover for folder in folders if (leftover := _leftover(folder))]
         shipped, failures = [], []
@@ -360,7 +364,7 @@ class _Examination:
         is_at_rest = not (leftover.is_written or leftover.problem) and leftover.started_at is not None
         return is_at_rest and leftover.destination in {self.name, ""}
 
-    def _examine_runs(self) -> Finding:
+    def _examine_runs(self) -> ProbeFinding:
         store = self._open()
         journals = {_evaluation(folder): folder for folder in find_journals(self._journal)}
         dead: list[RunningRun] = []
@@ -387,7 +391,7 @@ class _Examination:
 # A file, a database, or no store at all.
 
 
-def _open_file(path: Path) -> Finding:
+def _open_file(path: Path) -> ProbeFinding:
     """See whether a SQLite file can be written, without writing."""
     if str(path) in {".", ":memory:"}:
         advice = "Name a file: sqlite:////absolute/path/mlflow.db."
@@ -396,7 +400,7 @@ def _open_file(path: Path) -> Finding:
     if problem:
         return failure(problem, "Make the folder writable, or name another file under tracking.uri.")
     if not path.exists():
-        return Finding(
+        return ProbeFinding(
             found="there is no file yet; the first evaluation makes it", blocks="there is no store yet to try it on"
         )
     try:
@@ -407,11 +411,11 @@ def _open_file(path: Path) -> Finding:
     except sqlite3.DatabaseError as error:
         return _explain_file(path, error)
     if not tables or {"alembic_version", "experiments"} <= tables:
-        return Finding(found="the file can be read and written")
+        return ProbeFinding(found="the file can be read and written")
     return failure("a SQLite database, but not of MLflow: it has other tables", "Name another file under tracking.uri.")
 
 
-def _explain_file(path: Path, error: sqlite3.DatabaseError) -> Finding:
+def _explain_file(path: Path, error: sqlite3.DatabaseError) -> ProbeFinding:
     text = str(error)
     if "locked" in text:
         return failure(
@@ -440,15 +444,15 @@ def _revision(path: Path) -> str:
     return str(rows[0][0]) if rows else ""
 
 
-def _connect(address: tuple[str, int]) -> Finding:
+def _connect(address: tuple[str, int]) -> ProbeFinding:
     try:
         with socket.create_connection(address, timeout=REQUEST_SECONDS):
-            return Finding(found="connected")
+            return ProbeFinding(found="connected")
     except OSError as error:
         return explain_failure(error, is_tls=False)
 
 
-def _refuse_address(name: str) -> Finding:
+def _refuse_address(name: str) -> ProbeFinding:
     scheme = name.partition(":")[0] if ":" in name else ""
     what = f"the scheme {scheme!r} is not supported" if scheme else "that is a path, not an address"
     return failure(
@@ -458,12 +462,12 @@ def _refuse_address(name: str) -> Finding:
     )
 
 
-def _installed_version() -> Finding:
-    return Finding(found=f"MLflow {version('mlflow')} works on the database directly")
+def _installed_version() -> ProbeFinding:
+    return ProbeFinding(found=f"MLflow {version('mlflow')} works on the database directly")
 
 
-def _nothing() -> Finding:
-    return Finding(status="skipped", found="there is nothing to ask")
+def _nothing() -> ProbeFinding:
+    return ProbeFinding(status="skipped", found="there is nothing to ask")
 
 
 def _unwritable(folder: Path) -> str:
@@ -479,7 +483,7 @@ def _unwritable(folder: Path) -> str:
 # The store in use.
 
 
-def _refused(error: TrackingServerError) -> Finding:
+def _refused(error: TrackingServerError) -> ProbeFinding:
     # The error's own end speaks to somebody whose facts are in a journal.
     problem = str(error).removeprefix(f"{error.store}: ").partition(" What was recorded is safe")[0]
     advice = (
@@ -488,10 +492,10 @@ def _refused(error: TrackingServerError) -> Finding:
         else "Mend that, or ask the server's owner for the permission; then run `hokusai doctor`."
     )
     blocks = "the store stopped answering" if error.is_outage else ""
-    return Finding(status="failed", found=problem.rstrip("."), advice=advice, blocks=blocks)
+    return ProbeFinding(status="failed", found=problem.rstrip("."), advice=advice, blocks=blocks)
 
 
-def _round_trip(store: MlflowStore, run_id: str, path: str) -> Finding:
+def _round_trip(store: MlflowStore, run_id: str, path: str) -> ProbeFinding:
     """Upload random bytes, fetch them, compare, and remove what can be removed."""
     content = secrets.token_bytes(256)
     with tempfile.TemporaryDirectory(prefix="hokusai-") as folder:
@@ -510,8 +514,8 @@ def _round_trip(store: MlflowStore, run_id: str, path: str) -> Finding:
     except TrackingServerError:
         rest = f"; the store does not let us remove it, so {path} stays"
     if is_same:
-        return Finding(found=f"the same bytes came back {rest}".replace(" ;", ";"))
-    return Finding(
+        return ProbeFinding(found=f"the same bytes came back {rest}".replace(" ;", ";"))
+    return ProbeFinding(
         status="failed",
         found="other bytes came back than were sent",
         advice="Look at the artifact store, and at caches between here and there: nothing in it can be trusted.",
@@ -554,7 +558,7 @@ def _leftover(folder: Path) -> _Leftover | None:
 
 def _journal_finding(
     count: int, left: list[_Leftover], shipped: int, failures: list[str], *, is_repair: bool
-) -> Finding:
+) -> ProbeFinding:
     damaged = [leftover for leftover in left if leftover.problem]
     written = [leftover for leftover in left if leftover.is_written]
     at_rest = [leftover for leftover in left if not (leftover.problem or leftover.is_written)]
@@ -582,7 +586,7 @@ def _journal_finding(
     if count == len(written) + shipped or not left:
         said = said if count else ["no journals"]
     status: CheckStatus = "failed" if damaged or failures else "warning" if waiting or empty else "ok"
-    return Finding(status=status, found="; ".join(said), advice=" ".join(advice))
+    return ProbeFinding(status=status, found="; ".join(said), advice=" ".join(advice))
 
 
 def _run_finding(
@@ -593,7 +597,7 @@ def _run_finding(
     *,
     is_repair: bool,
     lost_after_hours: float,
-) -> Finding:
+) -> ProbeFinding:
     said, advice = [], []
     if alive:
         said.append(f"{alive} at work here")
@@ -614,7 +618,7 @@ def _run_finding(
         )
         advice.append("If no other machine works on them, close them as KILLED with `hokusai doctor --repair`.")
     status: CheckStatus = "warning" if dead or (lost and not is_repair) else "ok"
-    return Finding(status=status, found="; ".join(said) or "none", advice=" ".join(advice))
+    return ProbeFinding(status=status, found="; ".join(said) or "none", advice=" ".join(advice))
 
 
 def _named_runs(runs: list[RunningRun]) -> str:

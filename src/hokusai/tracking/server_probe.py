@@ -36,7 +36,7 @@ __all__ = [
     "REQUEST_SECONDS",
     "UNREACHED",
     "CheckStatus",
-    "Finding",
+    "ProbeFinding",
     "Server",
     "explain_failure",
     "failure",
@@ -70,7 +70,7 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class ProbeFinding:
     """What one check came to.
 
     Attributes:
@@ -95,7 +95,7 @@ class Server:
     clock_difference: float | None
 
 
-def probe_server(uri: str) -> Server | Finding:
+def probe_server(uri: str) -> Server | ProbeFinding:
     """Ask a server what it is, by requests that every MLflow server answers."""
     from requests import RequestException, Session
 
@@ -136,7 +136,7 @@ def probe_server(uri: str) -> Server | Finding:
     return Server(version=found, clock_difference=difference)
 
 
-def _give_credentials(session: requests.Session) -> Finding | None:
+def _give_credentials(session: requests.Session) -> ProbeFinding | None:
     """Let a session send what MLflow's client would send."""
     name, password = _name_and_password()
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
@@ -148,7 +148,7 @@ def _give_credentials(session: requests.Session) -> Finding | None:
     authority = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
     if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in {"true", "1"}:
         if authority:
-            return Finding(
+            return ProbeFinding(
                 status="failed",
                 found="MLFLOW_TRACKING_INSECURE_TLS and MLFLOW_TRACKING_SERVER_CERT_PATH are both set",
                 advice="Unset one of them: MLflow refuses to work with both.",
@@ -173,12 +173,12 @@ def _name_and_password() -> tuple[str, str]:
     return name, password
 
 
-def failure(found: str, advice: str) -> Finding:
+def failure(found: str, advice: str) -> ProbeFinding:
     """Return that the store was not reached, and that nothing else can be tried."""
-    return Finding(status="failed", found=found, advice=advice, blocks=UNREACHED)
+    return ProbeFinding(status="failed", found=found, advice=advice, blocks=UNREACHED)
 
 
-def no_answer(found: str) -> Finding:
+def no_answer(found: str) -> ProbeFinding:
     """Return that something was reached which does not answer."""
     return failure(
         f"{found}: something hangs, or is overloaded",
@@ -186,18 +186,18 @@ def no_answer(found: str) -> Finding:
     )
 
 
-def _wrong_address(found: str) -> Finding:
+def _wrong_address(found: str) -> ProbeFinding:
     return failure(found, "Set tracking.uri, or MLFLOW_TRACKING_URI, to an address like https://mlflow.example.org.")
 
 
-def explain_failure(error: Exception, *, is_tls: bool) -> Finding:
+def explain_failure(error: Exception, *, is_tls: bool) -> ProbeFinding:
     """Say why there was no answer at all."""
     import requests
     from requests.exceptions import InvalidSchema, InvalidURL, ProxyError
 
     seconds = f"{REQUEST_SECONDS:g} seconds"
     # The first line that fits anything in the chain of errors tells most.
-    reasons: tuple[tuple[tuple[type[BaseException], ...], Finding], ...] = (
+    reasons: tuple[tuple[tuple[type[BaseException], ...], ProbeFinding], ...] = (
         (
             (ProxyError,),
             failure(
@@ -264,7 +264,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _explain_certificate(error: ssl.SSLCertVerificationError) -> Finding:
+def _explain_certificate(error: ssl.SSLCertVerificationError) -> ProbeFinding:
     authority = "set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of the authority that signed it"
     if error.verify_code == _EXPIRED:
         return failure("the server's TLS certificate has expired", "Renew the certificate on the server.")
@@ -283,7 +283,7 @@ def _explain_certificate(error: ssl.SSLCertVerificationError) -> Finding:
     )
 
 
-def _explain_answer(path: str, response: requests.Response, body: str) -> Finding | None:
+def _explain_answer(path: str, response: requests.Response, body: str) -> ProbeFinding | None:
     """Say what is wrong with an answer, or None when it is MLflow's."""
     code = response.status_code
     if code == 200:
@@ -311,7 +311,7 @@ def _explain_answer(path: str, response: requests.Response, body: str) -> Findin
     return failure(f"{path} answers {found}", advice)
 
 
-def _explain_content(path: str, body: str) -> Finding | None:
+def _explain_content(path: str, body: str) -> ProbeFinding | None:
     try:
         is_object = isinstance(json.loads(body or "{}"), dict)
     except ValueError:
@@ -326,7 +326,7 @@ def _explain_content(path: str, body: str) -> Finding | None:
     )
 
 
-def _explain_redirect(path: str, response: requests.Response) -> Finding:
+def _explain_redirect(path: str, response: requests.Response) -> ProbeFinding:
     # What comes after the path of a login page may be secret.
     target = redact_credentials(response.headers.get("Location", "")).partition("?")[0].partition("#")[0]
     address = target.removesuffix(path)
@@ -342,7 +342,7 @@ def _explain_redirect(path: str, response: requests.Response) -> Finding:
     )
 
 
-def _explain_forbidden(path: str, body: str) -> Finding:
+def _explain_forbidden(path: str, body: str) -> ProbeFinding:
     if "Invalid Host header" in body:
         return failure(
             f"{path} answers 403: MLflow does not serve this host name",
