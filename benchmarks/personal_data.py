@@ -20,6 +20,9 @@ from benchmarks.measure import Side, alternate, cost_of, print_table
 from tests.datasets.personal_data_texts import KINDS, LabelledText, clean_texts, labelled_texts, plain_texts
 
 from hokusai.datasets.personal_data import PersonalDataScanner
+from hokusai.datasets.personal_data_kinds import column_hints
+from hokusai.datasets.personal_data_recognisers import resolve, spans_of
+from hokusai.datasets.searchable_texts import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +98,8 @@ def _analyse(recognisers: Sequence[Any], texts: Sequence[str]) -> list[set[str]]
 
 
 def _print_quality(texts: Sequence[LabelledText]) -> None:
-    found = [_grades(text.text) for text in texts]
+    spans = spans_of(normalised(pa.array([text.text for text in texts])), column_hints("note"))
+    found = [{(span.kind, span.evidence) for span in resolve(spans.get(at, []))} for at in range(len(texts))]
     part = texts[::3]
     theirs = _analyse(_presidio(), [text.text for text in part])
     print(
@@ -116,12 +120,6 @@ def _print_quality(texts: Sequence[LabelledText]) -> None:
             _quality([(text.kind == kind, kind in kinds) for text, kinds in zip(part, theirs, strict=True)]),
         ]
         print(f"{kind:<14}" + "".join(f"{cell:>20}" for cell in cells))
-
-
-def _grades(text: str) -> set[tuple[str, str]]:
-    scanner = PersonalDataScanner()
-    scanner.update(pa.record_batch({"note": [text]}))
-    return {(count.kind, count.grade) for count in scanner.counts()}
 
 
 def _quality(pairs: Sequence[tuple[bool, bool]]) -> str:

@@ -450,11 +450,18 @@ def test_everything_that_a_real_evaluation_records_is_in_the_reference(project: 
             case SetTags(tags=tags):
                 assert [tag for tag in tags if tag not in listed and not tag.startswith("hokusai.dataset.")] == []
             case LogArtifact(run=run, path=path, sha256=digest):
-                assert path in listed
+                assert _generic(path) in listed
                 if path == artifacts.PARAMETERS_FILE:
                     _require_schema(steps[run], json.loads(staged_path(newest, digest).read_bytes()))
                     checked.add(steps[run])
     assert checked == set(STEP_PARAMETERS)
+
+
+def _generic(path: str) -> str:
+    """Return an artifact's path as the reference writes it, with words for what varies."""
+    path = re.sub(r"^datasets/[0-9a-f]{64}\.", "datasets/DIGEST.", path)
+    path = re.sub(r"^datasets/contribution\.[^/]+\.croissant", "datasets/contribution.NAME.croissant", path)
+    return re.sub(r"^datasets/(base|benchmark|integrated)\.croissant", "datasets/CONTEXT.croissant", path)
 
 
 def _require_schema(step: str, parameters: dict[str, Any]) -> None:

@@ -136,6 +136,15 @@ def _artifact_rows() -> Iterator[tuple[str, str]]:
     described = dict(zip(("parameters", "traceback", "manifest"), _described(artifacts, suffix="_FILE"), strict=True))
     yield from described.values()
     yield f"`{artifacts.LONG_VALUES}/SHA256.txt`", "A parameter's or tag's value that is too long for MLflow."
+    manifests = "`datasets/CONTEXT.croissant.json`, `datasets/contribution.NAME.croissant.json`"
+    yield manifests, "[The manifest of a dataset](formats/dataset-version.md); `CONTEXT` as in its tag."
+    yield "`datasets/DIGEST.parquet`", "[The table itself](datasets.md#snapshots), named by its content digest."
+    yield (
+        "`datasets/provenance.parquet`",
+        "[Where every row of the integrated table came from](data.md#what-is-recorded).",
+    )
+    overlapping = "Numbers of the benchmark rows that were met in the training data, counted from 1."
+    yield "`datasets/overlapping_benchmark_rows.parquet`", overlapping
     yield "`row_scores.parquet`", "[What every fit says about every benchmark row](formats/row-scores.md)."
     yield "`delta.json`", "[The report](formats/delta.md)."
 

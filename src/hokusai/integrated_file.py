@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from hokusai.datasets.column_types import arrow_type
 from hokusai.datasets.contract_checks import ContractChecker, type_of
 from hokusai.datasets.integration import Integrator, OfferedRows
 from hokusai.datasets.personal_data import PersonalDataScanner
@@ -87,7 +88,9 @@ def write_integrated(settings: DataSettings, path: Path, *, reader: TableReader 
             pa.Table.from_batches(offered.checked(record_batches(file.table), part))
             for file, part in ((base_file, base_part), (benchmark_file, benchmark_part))
         )
-        benchmark = benchmark.cast(base.schema)
+        # The types that contributions are read as: Parquet may keep the base's times in another unit.
+        read_as = pa.schema([(name, arrow_type(offered.types[name])) for name in offered_columns.names])
+        base, benchmark = base.cast(read_as), benchmark.cast(read_as)
         found = offered.searched_before(base, benchmark)
         columns = offered.policy.columns_left(offered_columns, found, source=sources.source(base_part))
         base, benchmark = (

@@ -539,6 +539,8 @@ class DeltaReport:
         undefined: Metrics without a value, with the reason.
         datasets: Every dataset with its content digest.
         counts: What became of the rows of every training table.
+        overlapping_rows: Benchmark rows that were met among the offered rows, exactly or nearly.
+        notes: What the screening could not decide, one sentence each.
         tracking: Where the record is; None until the evaluation has ended.
     """
 
@@ -549,6 +551,8 @@ class DeltaReport:
     undefined: tuple[UndefinedMetric, ...]
     datasets: tuple[DatasetVersion, ...]
     counts: tuple[ContributionCounts, ...]
+    overlapping_rows: int = 0
+    notes: tuple[str, ...] = ()
     tracking: TrackingSummary | None = None
 
     @property

@@ -53,13 +53,14 @@ def plain_texts(number: int, *, seed: int) -> list[LabelledText]:
     return [LabelledText(fakers[at % len(fakers)].sentence(nb_words=14), None) for at in range(number)]
 
 
+# To make one takes longer than to make all the texts that a test needs of it.
+_FAKERS = [Faker(locale) for locale in LOCALES]
+
+
 def _fakers(seed: int) -> list[Faker]:
-    fakers = []
-    for position, locale in enumerate(LOCALES):
-        fake = Faker(locale)
+    for position, fake in enumerate(_FAKERS):
         fake.seed_instance(1_000 * seed + position)
-        fakers.append(fake)
-    return fakers
+    return _FAKERS
 
 
 def _embedded(value: str, fake: Faker, rng: random.Random) -> str:

@@ -15,8 +15,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from hokusai.datasets.logical_types import fields_of
-from hokusai.datasets.normalisation import FeatureNormaliser, normalised_text
+from hokusai.datasets.normalisation import FeatureNormaliser
 from hokusai.datasets.row_index import FeatureIndex
+from hokusai.datasets.text_normalisation import normalised_text
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False).filter(lambda x: x == 0 or 1e-290 < abs(x) < 1e290)
 

@@ -67,6 +67,7 @@ def treated(
         ('"anna k"@example.org', "email"),
         ("pay 4111 1111 1111 1111 today", "credit_card"),
         ("4111-1111-1111-1111", "credit_card"),
+        ("4226 3491 6904 6563 136", "credit_card"),
         ("3782 822463 10005", "credit_card"),
         ("2 0 1 9 4111111111111111", "credit_card"),
         ("to GB82 WEST 1234 5698 7654 32 today", "iban"),
@@ -96,6 +97,14 @@ def test_what_a_checksum_or_a_parser_confirms_is_certain(text: str, kind: str) -
         ("call (212) 555-0143 now", "phone"),
         ("Tel.: 0837 783533", "phone"),
         ("06 56 31 70 66", "phone"),
+        ("001-817-777-7515x392", "phone"),
+        ("532 556 047", "phone"),
+        ("(22 288 40 24)", "phone"),
+        ("11 98765-4321", "phone"),
+        ("612 34 56 78", "phone"),
+        ("08-95 74 26", "phone"),
+        ("3500 0000 0000 0009", "credit_card"),
+        ("4111.1111.1111.1111", "credit_card"),
         ("123-45-6789", "national_id"),
         ("AB 12 34 56 C", "national_id"),
         ("id 52998224725", "national_id"),
@@ -137,6 +146,9 @@ def test_what_only_form_or_context_show_is_possible(text: str, kind: str) -> Non
         "SHA256:16:27:ac:a5:76:28:2d:36:63:1b:56:4d:eb:df:a6:48",
         "std::vector<int>",
         "12:30:45",
+        "353 407 689 578 696 500",
+        "18.5, -53.005112343157",
+        "5018.0413.5256.0123",
         "666-12-3456",
         "New York to Los Angeles",
     ],
@@ -315,6 +327,8 @@ def test_a_hash_is_an_hmac_of_what_was_meant_however_it_was_written() -> None:
     ]
     email = expected("email", "anna@example.org")
     assert treated(["Anna@Example.org", "anna@example.org"], {"email": "hash"}) == [email, email]
+    spelt = ["Anna [at] example [dot] org", "anna at example dot org", "anna(at)example.org", "Anna@Example.org"]
+    assert treated(spelt, {"email": "hash"}) == [email] * 4
     phone = expected("phone", "442079460958")
     assert treated(["+44 20 7946 0958", "+44 (0)20 7946-0958"], {"phone": "hash"}) == [phone, phone]
 
@@ -371,6 +385,18 @@ def test_a_treated_column_keeps_its_type(kind: pa.DataType) -> None:
     assert done["note"].to_pylist() == ["x", "[email]", None, "[email]"]
 
 
+@pytest.mark.parametrize("value", ["anna@example.org", "y"], ids=["treated", "untouched"])
+def test_a_value_of_a_dictionary_that_no_row_has_is_not_written_out(value: str) -> None:
+    kind = pa.dictionary(pa.int8(), pa.string())
+    column = pa.DictionaryArray.from_arrays(pa.array([3, None, 1], pa.int8()), pa.array([CARD, "x", "bob", value]))
+    batch = pa.record_batch({"note": column})
+    done, _ = treat_batch(batch, policy={"email": "mask"}, counts=scan(batch))
+    left = "y" if value == "y" else "[email]"
+    assert done["note"].to_pylist() == [left, None, "x"]
+    assert done["note"].type == kind
+    assert sorted(done["note"].dictionary.to_pylist()) == sorted([left, "x"])
+
+
 def test_columns_without_findings_stay_as_they_are_and_dropped_ones_are_gone() -> None:
     batch = pa.record_batch({"a": ["anna@example.org"], "b": [CARD], "c": [1]})
     counts = scan(batch)
@@ -398,7 +424,7 @@ _TEXTS = st.lists(st.sampled_from(sorted(set(_pieces()))) | st.characters(codec=
     policy=st.dictionaries(st.sampled_from(KINDS), st.sampled_from(["mask", "hash"]), min_size=1),
     column=st.sampled_from(["note", "phone", "first_name", "bsn", "street"]),
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_a_second_scan_finds_nothing_of_what_was_treated(
     texts: list[str], policy: dict[Kind, Treatment], column: str
 ) -> None:
@@ -408,7 +434,7 @@ def test_a_second_scan_finds_nothing_of_what_was_treated(
 
 
 @given(texts=st.lists(st.text(st.characters(codec="utf-8")) | _TEXTS, max_size=5))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_any_text_can_be_scanned_and_the_counts_agree_with_the_rows(texts: list[str]) -> None:
     for count in scan(pa.record_batch({"note": pa.array(texts, pa.string())})):
         assert 1 <= count.rows <= len(texts)
@@ -449,7 +475,7 @@ def test_the_time_is_linear_in_the_text(piece: str) -> None:
         return best
 
     # Twelve times the text takes a hundred and forty times as long where it is read again at every sign of it.
-    assert seconds(120_000) < 50 * max(seconds(10_000), 1e-3)
+    assert seconds(60_000) < 50 * max(seconds(5_000), 1e-3)
 
 
 def test_what_stands_at_the_end_of_a_long_text_is_found() -> None:

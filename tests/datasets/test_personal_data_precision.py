@@ -11,6 +11,9 @@ import pyarrow as pa
 import pytest
 
 from hokusai.datasets.personal_data import PersonalDataScanner
+from hokusai.datasets.personal_data_kinds import column_hints
+from hokusai.datasets.personal_data_recognisers import resolve, spans_of
+from hokusai.datasets.searchable_texts import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -38,12 +41,11 @@ def found(texts: ModuleType) -> list[tuple[str | None, AbstractSet[tuple[str, st
     """Return the kind that each text was made with, and what was found in it, kinds with grades."""
     made: list[Any] = [text for kind in texts.KINDS for text in texts.labelled_texts(_EACH, kind=kind, seed=7)]
     made += texts.clean_texts(6 * _EACH, seed=7) + texts.plain_texts(2 * _EACH, seed=7)
-    results: list[tuple[str | None, AbstractSet[tuple[str, str]]]] = []
-    for item in made:
-        scanner = PersonalDataScanner()
-        scanner.update(pa.record_batch({"note": [item.text]}))
-        results.append((item.kind, {(count.kind, count.grade) for count in scanner.counts()}))
-    return results
+    # As a scanner sees each of them alone: it says of a whole column only in which rows the first few are.
+    spans = spans_of(normalised(pa.array([item.text for item in made])), column_hints("note"))
+    return [
+        (item.kind, {(span.kind, span.evidence) for span in resolve(spans.get(at, []))}) for at, item in enumerate(made)
+    ]
 
 
 @pytest.mark.parametrize("kind", _CERTAIN_KINDS)
@@ -67,8 +69,8 @@ def test_phone_numbers_are_found_in_either_grade_and_few_other_numbers_with_them
     found: list[tuple[str | None, AbstractSet[tuple[str, str]]]],
 ) -> None:
     claims = [made for made, grades in found if any(kind == "phone" for kind, _ in grades)]
-    assert claims.count("phone") >= 0.75 * _EACH
-    assert claims.count("phone") >= 0.94 * len(claims)
+    assert claims.count("phone") >= 0.9 * _EACH
+    assert claims.count("phone") >= 0.95 * len(claims)
 
 
 def test_plain_sentences_raise_no_alarm_but_a_name_after_what_looks_like_a_title(texts: ModuleType) -> None:

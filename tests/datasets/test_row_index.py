@@ -64,6 +64,7 @@ def features(keys: list[int], levels: list[int], neighbours: dict[int, int] | No
         levels=np.array(levels, dtype=np.uint32).reshape(-1, 1),
         neighbour_rows=np.array(list(neighbours), dtype=np.int64),
         neighbour_keys=np.array(list(neighbours.values()), dtype=np.uint64),
+        hashes=np.zeros((3, len(keys)), dtype=np.uint64),
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hokusai.datasets.row_sinks import MemorySink, ParquetSink
@@ -25,6 +27,7 @@ def batch(start: int, rows: int) -> pa.RecordBatch:
     return pa.record_batch([pa.array(numbers), pa.array([f"text {number}" for number in numbers])], schema=SCHEMA)
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 7), max_size=6), data=st.data())
 def test_memory_holds_the_rows_that_stay_in_their_order(sizes: list[int], data: st.DataObject) -> None:
     sink = MemorySink(SCHEMA)
@@ -58,7 +61,7 @@ def test_without_a_choice_every_row_stays_and_no_rows_make_a_table_too(tmp_path:
 def test_an_unfinished_file_leaves_what_was_there_before(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     path.write_text("before", encoding="utf-8")
-    with pytest.raises(ZeroDivisionError), ParquetSink(path, SCHEMA) as sink:
+    with pytest.raises(ZeroDivisionError), ParquetSink(path, SCHEMA) as sink:  # noqa: PT012
         sink.write(batch(0, 3))
         _ = 1 / 0
     assert path.read_text(encoding="utf-8") == "before"
@@ -68,3 +71,25 @@ def test_an_unfinished_file_leaves_what_was_there_before(tmp_path: Path) -> None
 def test_a_place_that_cannot_be_written_is_said_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be written: No such file or directory"):
         ParquetSink(tmp_path / "missing" / "table.parquet", SCHEMA)
+
+
+def write(path: Path, rows: pa.RecordBatch) -> None:
+    with ParquetSink(path, SCHEMA) as sink:
+        sink.write(rows)
+        sink.finish(None)
+
+
+def test_a_disk_that_is_full_is_said_by_name_and_the_file_that_was_there_stays(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    path.write_text("before", encoding="utf-8")
+    used, allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, allowed))
+    try:
+        with pytest.raises(DataError, match="cannot be written: File too large"):
+            write(path, batch(0, 300_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (used, allowed))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_text(encoding="utf-8") == "before"
+    assert [file.name for file in tmp_path.iterdir()] == ["table.parquet"]

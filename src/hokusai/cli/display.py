@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from hokusai.records import DeltaReport, MetricDelta
+    from hokusai.records import ContributionCounts, DeltaReport, MetricDelta
     from hokusai.tracking.operations import RunStatus
 
 __all__ = [
     "Progress",
     "command_name",
     "local_time",
+    "print_counts",
     "print_next_steps",
     "print_report",
     "print_reports",
@@ -137,11 +138,9 @@ def print_reports(reports: Sequence[DeltaReport]) -> None:
 def print_report(report: DeltaReport) -> None:
     """Print one evaluation in full: rows, every metric, the decision and its reason."""
     console = _console()
-    rows = [
-        (count.name, *(str(number) for number in (count.offered, count.duplicates, count.in_benchmark, count.kept)))
-        for count in report.counts
-    ]
-    print_rows(("table", "rows offered", "duplicates removed", "benchmark rows removed", "rows used"), rows)
+    print_counts(report.counts)
+    for note in report.notes:
+        print(f"Note: {note}")
     for title, deltas in (("control", report.deltas), ("given baseline", report.baseline_deltas)):
         if not deltas:
             continue
@@ -175,6 +174,25 @@ def print_report(report: DeltaReport) -> None:
     outcome = Text(report.decision.outcome.upper(), style=f"bold {_COLOURS[report.decision.outcome]}")
     console.print(Text("Decision: ").append_text(outcome).append(f": {report.decision.reason}"), soft_wrap=True)
     console.print(Text(f"Written: {report.identity.delta_file}"), soft_wrap=True)
+
+
+def print_counts(counts: Sequence[ContributionCounts]) -> None:
+    """Print what became of the rows of every table; what happened to no row is left out."""
+    headings = {
+        "offered": "rows offered",
+        "in_benchmark": "in the benchmark",
+        "duplicates": "duplicates",
+        "near_base": "near base rows",
+        "label_conflicts": "other label elsewhere",
+        "key_conflicts": "conflicts of a key",
+        "replaced": "replaced",
+        "sampled_out": "left out of the sample",
+        "kept": "rows used",
+    }
+    always = ("offered", "in_benchmark", "duplicates", "kept")
+    shown = [name for name in headings if name in always or any(getattr(count, name) for count in counts)]
+    rows = [(count.name, *(f"{getattr(count, name):,}" for name in shown)) for count in counts]
+    print_rows(("table", *(headings[name] for name in shown)), rows)
 
 
 def print_next_steps(reports: Sequence[DeltaReport], *, config: Path | None) -> None:

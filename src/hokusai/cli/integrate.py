@@ -21,11 +21,7 @@ def integrate(arguments: argparse.Namespace) -> int:
 
     settings = load(arguments).config.data
     written = write_integrated(settings, Path(arguments.parquet).absolute())
-    names = ("offered", "in_benchmark", "duplicates", "near_base", "replaced", "sampled_out", "kept")
-    display.print_rows(
-        ("table", *(name.replace("_", " ") for name in names)),
-        [(count.name, *(f"{getattr(count, name):,}" for name in names)) for count in written.counts],
-    )
+    display.print_counts(written.counts)
     for note in written.notes:
         print(f"Note: {note}")
     print(f"Written: {visible_text(str(written.path))}")

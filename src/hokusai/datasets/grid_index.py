@@ -1,7 +1,8 @@
 """Candidates for near rows, from keys of grid cells.
 
-Each key is made of a group of columns, and the groups share none, so that a copy with fewer replaced columns than there
-are groups has the right cells in one of them. A reference row is filed under every cell that a copy of it may fall into.
+Each key is made of a group of columns, and the groups share none, so that a copy with fewer replaced columns than
+there are groups has the right cells in one of them. A reference row is filed under every cell that a copy of it may
+fall into.
 """
 
 from __future__ import annotations

@@ -48,10 +48,10 @@ WRITTEN_ID_SIEVE = (
 # A number goes on to the left or right of these: in a longer number, a decimal fraction, a UUID.
 _NOT_AFTER = r"(?<![^\W_])(?<!\d[.,/:_])(?<![0-9A-Fa-f]{4}-)"
 _NOT_BEFORE = r"(?![^\W_]|[.,/:_]\d|-[0-9A-Fa-f]{4}-)"
+# The same for what begins with a digit; looked at from behind it, so that a search runs from one digit to the next.
+_FIRST_DIGIT = r"\d(?<![^\W_]\d)(?<!\d[.,/:_]\d)(?<![0-9A-Fa-f]{4}-\d)"
 
-_DIGIT_GROUPS = re.compile(
-    r"(?=\d)" + _NOT_AFTER + r"(?:\d{4}(?:\.\d{4}){3}(?!\.)|\d{1,19}(?:[ \-]\d{1,19})*+)" + _NOT_BEFORE
-)
+_DIGIT_GROUPS = re.compile(_FIRST_DIGIT + r"(?:\d{3}(?:\.\d{4}){3}(?!\.)|\d{0,18}(?:[ \-]\d{1,19})*+)" + _NOT_BEFORE)
 _GROUP = re.compile(r"\d+")
 _CARD = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})"
@@ -63,10 +63,11 @@ _CARD = re.compile(
     r"|62\d{14,17}"
     r"|(?:5018|5020|5038|5893|6304|639\d|6759|676[1-3]|5[678]\d\d)\d{8,15}"
 )
+_SEPARATORS = str.maketrans("", "", " -.")
 _CARD_GROUPS = {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4)}
 # A prefix of a card network that it has given to no issuer; test numbers have it.
 _UNISSUED_CARD = re.compile(r"35(?:[01]|2[0-7]|9)")
-_LUHN_DOUBLED = bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9))
+_LUHN_DOUBLED = bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)).ljust(256, b"\0")
 _DIGIT_VALUES = bytes(max(sign - 48, 0) for sign in range(256))
 
 
@@ -75,31 +76,39 @@ def _values(digits: str) -> bytes:
 
 
 def _passes_luhn(values: bytes) -> bool:
-    return (sum(values[::-2]) + sum(_LUHN_DOUBLED[value] for value in values[-2::-2])) % 10 == 0
+    return (sum(values[::-2]) + sum(values[-2::-2].translate(_LUHN_DOUBLED))) % 10 == 0
 
 
 def _is_article_number(digits: str) -> bool:
     """Whether 13 digits are an EAN, of which one in ten passes Luhn's check too."""
+    if len(digits) != 13:
+        return False
     values = _values(digits)
-    return len(digits) == 13 and (sum(values[::2]) + 3 * sum(values[1::2])) % 10 == 0
+    return (sum(values[::2]) + 3 * sum(values[1::2])) % 10 == 0
 
 
 def find_cards(text: str) -> Iterator[Span]:
     """Yield payment card numbers: a known prefix with a length that it has, and Luhn's check digit."""
     for match in _DIGIT_GROUPS.finditer(text):
         found = match[0]
-        if len(found) < 12:
+        digits = found.translate(_SEPARATORS)
+        if len(digits) < 12:
             continue
-        if found.isdigit():
-            if _CARD.fullmatch(found):
-                yield Span(match.start(), match.end(), "credit_card", _card_evidence(found), "card")
-            continue
-        groups = [(group.start(), group.end()) for group in _GROUP.finditer(found)]
-        yield from _cards_of_groups(found, groups, match.start())
+        evidence = _card_evidence(digits)
+        if evidence == "certain" and "." in found:
+            evidence = "possible"
+        is_one_group = len(digits) == len(found) or "." in found
+        if evidence in {"certain", "possible"} or (evidence == "miss" and is_one_group):
+            yield Span(match.start(), match.end(), "credit_card", evidence, "card")
+        elif not is_one_group:
+            groups = [group.span() for group in _GROUP.finditer(found)]
+            yield from _cards_of_groups(found, groups, match.start())
 
 
-def _card_evidence(digits: str) -> Evidence:
-    if len(set(digits)) == 1 or not _passes_luhn(_values(digits)):
+def _card_evidence(digits: str) -> Evidence | None:
+    if _CARD.fullmatch(digits) is None:
+        return None
+    if not _passes_luhn(_values(digits)) or len(set(digits)) == 1:
         return "miss"
     return "possible" if _is_article_number(digits) or _UNISSUED_CARD.match(digits) else "certain"
 
@@ -113,15 +122,15 @@ def _cards_of_groups(text: str, groups: Sequence[tuple[int, int]], offset: int) 
             begin, end = groups[last]
             digits += text[begin:end]
             sizes.append(end - begin)
+            if len(digits) < 12:
+                continue
             if len(digits) > 19:
                 break
             # Digits in other groups than a card's are one when nothing stands beside them.
             is_whole = first == 0 and last == len(groups) - 1
-            if _CARD.fullmatch(digits) is None or not (is_whole or len(sizes) == 1 or tuple(sizes) in _CARD_GROUPS):
-                continue
             evidence = _card_evidence(digits)
-            if evidence == "certain" and "." in text[groups[first][0] : end]:
-                evidence = "possible"
+            if evidence is None or not (is_whole or len(sizes) == 1 or tuple(sizes) in _CARD_GROUPS):
+                continue
             span = Span(offset + groups[first][0], offset + end, "credit_card", evidence, "card")
             if evidence != "miss":
                 break
@@ -130,8 +139,8 @@ def _cards_of_groups(text: str, groups: Sequence[tuple[int, int]], offset: int) 
         first = last + 1 if span is not None and span.evidence != "miss" else first + 1
 
 
-_IBAN_START = re.compile(r"(?<![^\W_])[A-Za-z]{2}\d{2}(?=[ \-]?[A-Za-z0-9])", re.ASCII)
-_SEPARATORS = str.maketrans("", "", " -")
+# From the check digits on, which are rarer in a text than letters.
+_IBAN_CHECK = re.compile(r"\d\d(?<=[A-Za-z]{2}\d\d)(?<![^\W_][A-Za-z]{2}\d\d)(?=[ \-]?[A-Za-z0-9])", re.ASCII)
 _LETTER_VALUES = {ord(letter): str(int(letter, 36)) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
 
@@ -153,11 +162,12 @@ def _iban_pattern(length: int) -> re.Pattern[str]:
 def find_bank_accounts(text: str) -> Iterator[Span]:
     """Yield IBANs: a country's code, the length that it has there, and the two check digits."""
     after = 0
-    for start in _IBAN_START.finditer(text):
-        length = _iban_length(start[0][:2].upper())
-        if not length or start.start() < after:
+    for check in _IBAN_CHECK.finditer(text):
+        start = check.start() - 2
+        length = _iban_length(text[start : start + 2].upper())
+        if not length or start < after:
             continue
-        match = _iban_pattern(length).match(text, start.start())
+        match = _iban_pattern(length).match(text, start)
         if match is None:
             continue
         signs = match[0].translate(_SEPARATORS).upper()
@@ -167,7 +177,11 @@ def find_bank_accounts(text: str) -> Iterator[Span]:
 
 
 class _NumberModule(Protocol):
-    def is_valid(self, number: str) -> bool: ...
+    """A module of python-stdnum."""
+
+    def is_valid(self, number: str) -> bool:
+        """Whether form and check are those of such a number; never raises."""
+        ...
 
 
 @functools.cache
@@ -192,11 +206,10 @@ class _Scheme:
     evidence: Evidence
     may_pass: Callable[[bytes], bool] | None = None
 
-    def passes(self, number: str) -> bool:
-        """Whether the check passes."""
-        if self.may_pass is not None and not self.may_pass(_values(number)):
-            return False
-        return _number_module(self.module).is_valid(number)
+    def passes(self, number: str, values: bytes) -> bool:
+        """Whether the check passes; ``values`` are those of the digits."""
+        may_pass = self.may_pass is None or self.may_pass(values)
+        return may_pass and _number_module(self.module).is_valid(number)
 
 
 def _sums_to(weights: Sequence[int], modulus: int, *remainders: int) -> Callable[[bytes], bool]:
@@ -260,8 +273,15 @@ _WRITTEN = {
         pattern=r"(?<!\d{4}[ -])[2-9]\d{3}(?P<in_gap>[ -])\d{4}(?P=in_gap)\d{4}(?![ -]\d{4})",
         evidence="weak",
     ),
-    "ca": _Scheme(module="ca.sin", pattern=r"\d{3}(?P<ca_gap>[ -])\d{3}(?P=ca_gap)\d{3}", evidence="weak"),
-    "nhs": _Scheme(module="gb.nhs", pattern=r"\d{3}(?P<nhs_gap>[ -])\d{3}(?P=nhs_gap)\d{4}", evidence="weak"),
+    "ca": _Scheme(
+        module="ca.sin", pattern=r"\d{3}(?P<ca_gap>[ -])\d{3}(?P=ca_gap)\d{3}", evidence="weak", may_pass=_passes_luhn
+    ),
+    "nhs": _Scheme(
+        module="gb.nhs",
+        pattern=r"\d{3}(?P<nhs_gap>[ -])\d{3}(?P=nhs_gap)\d{4}",
+        evidence="weak",
+        may_pass=_BRITISH_HEALTH,
+    ),
 }
 _WRITTEN_PATTERN = re.compile(
     r"(?=[0-9A-Z])"
@@ -321,7 +341,7 @@ _BARE_SCHEMES = {
     size: {name: (scheme, re.compile(scheme.pattern)) for name, scheme in known.items()}
     for size, known in _BARE.items()
 }
-_BARE_DIGITS = re.compile(r"(?=\d)" + _NOT_AFTER + r"\d{9,18}" + _NOT_BEFORE)
+_BARE_DIGITS = re.compile(_FIRST_DIGIT + r"\d{8,17}" + _NOT_BEFORE)
 
 
 def find_written_ids(text: str, *, is_named: bool) -> Iterator[Span]:
@@ -340,7 +360,7 @@ def find_written_ids(text: str, *, is_named: bool) -> Iterator[Span]:
             scheme = _WRITTEN[name]
             evidence = scheme.evidence
             if scheme.module:
-                passes = scheme.passes(found)
+                passes = scheme.passes(found, _values(found.translate(_SEPARATORS)))
                 evidence = _supported(evidence, text, match.start(), is_named=is_named) if passes else "miss"
             yield Span(match.start(), match.end(), "national_id", evidence, name)
 
@@ -348,11 +368,13 @@ def find_written_ids(text: str, *, is_named: bool) -> Iterator[Span]:
 def find_bare_ids(text: str, *, is_named: bool) -> Iterator[Span]:
     """Yield national identity numbers that are nothing but digits; ``is_named`` as for those written out."""
     for match in _BARE_DIGITS.finditer(text):
-        found = match[0]
+        found, values = match[0], _values(match[0])
+        start, end = match.span()
         for name, (scheme, pattern) in _BARE_SCHEMES.get(len(found), {}).items():
-            passes = pattern.fullmatch(found) is not None and scheme.passes(found)
-            evidence = _supported(scheme.evidence, text, match.start(), is_named=is_named) if passes else "miss"
-            yield Span(match.start(), match.end(), "national_id", evidence, name)
+            evidence: Evidence = "miss"
+            if pattern.fullmatch(found) and scheme.passes(found, values):
+                evidence = _supported(scheme.evidence, text, start, is_named=is_named)
+            yield Span(start, end, "national_id", evidence, name)
 
 
 def _supported(evidence: Evidence, text: str, start: int, *, is_named: bool) -> Evidence:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from hokusai.errors import BenchmarkLeakError, DataError, DuplicateRowsError
 from hokusai.records import ContributionCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Literal
 
     from numpy.typing import NDArray
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Columns", "IntegrationPolicy", "Integrator", "OfferedRows"]
 
+_Piece = TypeVar("_Piece", pa.RecordBatch, "NDArray[np.int64]")
 _BATCH_ROWS = 1 << 16
 _FIRST_ROWS = 5
 _COUNTED = {
@@ -272,10 +273,11 @@ class Integrator:
                 part.counts["sampled_out"] = int((~drawn).sum())
         self._merge(keep, spans)
         self._sink.finish(None if keep.all() else keep)
+        self._screen.forget_rows()  # the provenance takes as much memory
         pieces = [
-            provenance_of(np.concatenate(part.rows)[keep[span]], contribution=part.name, files=part.files)
+            provenance_of(rows[keep[start : start + len(rows)]], contribution=part.name, files=part.files)
             for part, span in zip(self._parts, spans, strict=True)
-            if part.kept
+            for start, rows in _numbered(part.rows, first=span.start)
         ]
         self.provenance = pa.concat_tables(pieces).unify_dictionaries()
         return tuple(
@@ -303,7 +305,7 @@ class Integrator:
             part.note("near_base", close)
             if self._policy.near_duplicates == "remove":
                 keep[close] = False
-        kept = batch.filter(pa.array(keep))
+        kept = batch if keep.all() else batch.filter(pa.array(keep))
         part.rows.append(np.flatnonzero(keep) + part.offered)
         part.offered += batch.num_rows
         columns = self._columns
@@ -366,11 +368,12 @@ class Integrator:
                 part.counts["replaced"] = int((drawn[span] & ~keep[span]).sum())
 
 
-def _numbered(batches: Iterable[pa.RecordBatch]) -> Iterable[tuple[int, pa.RecordBatch]]:
-    start = 0
-    for batch in batches:
-        yield start, batch
-        start += batch.num_rows
+def _numbered(pieces: Iterable[_Piece], *, first: int = 0) -> Iterator[tuple[int, _Piece]]:
+    """Pieces of something, each with the place where it starts."""
+    start = first
+    for piece in pieces:
+        yield start, piece
+        start += len(piece)
 
 
 def _counts(part: _Part, *, kept: int) -> ContributionCounts:

@@ -18,7 +18,7 @@ __all__ = ["IPV4_SIEVE", "IPV6_SIEVE", "find_ipv4", "find_ipv6"]
 IPV4_SIEVE = r"\d\.\d{1,3}\.\d{1,3}\.\d"
 IPV6_SIEVE = r"(?:[0-9A-Fa-f]{1,4}:){7}|[0-9A-Fa-f]:(?::|[0-9A-Fa-f:]{1,30}::)"
 
-_IPV4 = re.compile(r"(?<![\w.\-])(?:\d{1,3}\.){3}\d{1,3}(?![\w\-]|\.\d)")
+_IPV4 = re.compile(r"\d(?<![\w.\-]\d)\d{0,2}\.(?:\d{1,3}\.){2}\d{1,3}(?![\w\-]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{2,39}(?:(?<=:)(?:\d{1,3}\.){3}\d{1,3})?(?![\w:])")
 _SAYS_VERSION = re.compile(
     r"(?:\bv(?:er(?:sion)?)?\.?|release|build|firmware|driver|section|[=<>~^§])[\s:]{0,3}\Z", re.IGNORECASE

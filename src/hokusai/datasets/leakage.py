@@ -1,8 +1,8 @@
 """Which training rows stand in the benchmark, and which contributed rows are not new.
 
 Base and contributions stream through one Screen; what it says of a row depends on the rows before it, never on how
-they were cut into batches. Exact equality is that of whole row digests. Everything else is equality of the features
-after normalisation, see normalisation.py: found by keys of 64 bits that are secret to the process.
+they were cut into batches. Exact equality is that of hashes which nobody can foresee, see value_hashes.py. Everything
+else is equality of the features after normalisation, see normalisation.py: found by keys that are as secret.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from hokusai.datasets.logical_types import TypeCode, encoded_schema, fields_of
 from hokusai.datasets.normalisation import FeatureNormaliser
-from hokusai.datasets.row_digests import row_digests
 from hokusai.datasets.row_index import FeatureIndex, RowIndex, with_room
+from hokusai.datasets.value_hashes import HASHES, as_rows
 from hokusai.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BENCHMARK_CODES", "DUPLICATE_CODES", "Code", "Screen", "Screening"]
 
-_ROWS_AT_ONCE = 1 << 16
+_ROWS_AT_ONCE = 1 << 14  # their numbers stay in the processor's own memory
 _BENCHMARK_CHAIN = 256
 _NARROW_BASE_SHARE = 0.002
 _NARROW_REPEAT_SHARE = 0.1
@@ -121,17 +121,15 @@ class Screen:
         own = [field for field in fields if field.column == label]
         if not own:
             raise DataError(source, f"no column {label!r}, which is the label. Name another one or add it.")
-        features = [field for field in fields if field.column != label]
         self._schema, self._label = encoded_schema(fields), label
         self._columns = [field.column for field in fields]
-        self._feature_names = [field.column for field in features]
         benchmark = benchmark.select(self._columns)
         fields = fields_of(benchmark.schema, column_order="name", source=source)
         self._normaliser = FeatureNormaliser([field for field in fields if field.column != label])
         self._label_normaliser = FeatureNormaliser([field for field in fields if field.column == label])
         self._label_is_float = own[0].code is TypeCode.FLOAT
         self._add_benchmark(benchmark)
-        self._rows, self._features = RowIndex(), FeatureIndex(self._normaliser.tolerances)
+        self._rows, self._features = RowIndex(words=HASHES), FeatureIndex(self._normaliser.tolerances)
         self._labels = np.zeros(0, dtype=np.uint32)
         self._base_end, self._own_start, self._is_in_base = 0, 0, True
         self.contribution, self.narrowness = "", ""
@@ -140,6 +138,11 @@ class Screen:
     def next_contribution(self, name: str) -> None:
         """Begin another contribution: the rows before are other people's now."""
         self.contribution, self._own_start = name, len(self._rows)
+
+    def forget_rows(self) -> None:
+        """Let go of base and contributions; the benchmark and what was found stay, and nothing more can be screened."""
+        self._rows, self._features = RowIndex(words=HASHES), FeatureIndex(self._normaliser.tolerances)
+        self._labels = np.zeros(0, dtype=np.uint32)
 
     @property
     def benchmark_hits(self) -> NDArray[np.bool_]:
@@ -175,15 +178,17 @@ class Screen:
             yield table.slice(start, _ROWS_AT_ONCE)
 
     def _add_benchmark(self, table: pa.Table) -> None:
-        self._benchmark_rows, self._benchmark_feature_rows = RowIndex(), RowIndex()
+        self._benchmark_rows, self._benchmark_feature_rows = RowIndex(words=HASHES), RowIndex(words=HASHES)
         self._benchmark_features = FeatureIndex(self._normaliser.tolerances, longest_chain=_BENCHMARK_CHAIN)
-        self._benchmark_first = self._benchmark_rows.add_and_find(row_digests(table, fold_negative_zero=True))
-        self._benchmark_feature_rows.add(row_digests(table.select(self._feature_names), fold_negative_zero=True))
-        earlier, labels = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint32)]
+        first_rows, earlier = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        labels = [np.zeros(0, dtype=np.uint32)]
         for start in range(0, table.num_rows, _ROWS_AT_ONCE):
-            piece = table.slice(start, _ROWS_AT_ONCE)
-            earlier.append(self._benchmark_features.add_and_find(self._normaliser.features(piece)))
-            labels.append(self._label_marks(piece))
+            rows = self._compared(table.slice(start, _ROWS_AT_ONCE))
+            first_rows.append(self._benchmark_rows.add_and_find(rows.hashes))
+            self._benchmark_feature_rows.add(as_rows(rows.features.hashes))
+            earlier.append(self._benchmark_features.add_and_find(rows.features))
+            labels.append(rows.labels)
+        self._benchmark_first = np.concatenate(first_rows)
         self._benchmark_labels = np.concatenate(labels)
         first = np.concatenate(earlier)
         self._repeat_share = float(np.mean(first >= 0)) if len(first) else 0.0
@@ -206,10 +211,13 @@ class Screen:
         # Until here nobody could know what the base's own hits are worth.
         self.base = self._judged(found)
 
-    def _label_marks(self, table: pa.Table) -> NDArray[np.uint32]:
-        """A number for each label that is the same, or for floats near, when the labels are equal."""
-        features = self._label_normaliser.features(table)
-        return features.levels[:, 0] if self._label_is_float else features.keys.astype(np.uint32)
+    def _compared(self, table: pa.Table) -> _Rows:
+        features, label = self._normaliser.features(table), self._label_normaliser.features(table)
+        return _Rows(
+            hashes=as_rows(features.hashes + label.hashes),
+            features=features,
+            labels=label.levels[:, 0] if self._label_is_float else label.keys.astype(np.uint32),
+        )
 
     def _labels_differ(self, one: NDArray[np.uint32], other: NDArray[np.uint32]) -> NDArray[np.bool_]:
         if not self._label_is_float:
@@ -220,16 +228,15 @@ class Screen:
 
     def _look_up(self, table: pa.Table) -> _Found:
         """Find the rows in the benchmark and among the rows before them, and remember them."""
-        digests = row_digests(table, fold_negative_zero=True)
-        features = self._normaliser.features(table)
-        labels = self._label_marks(table)
+        rows = self._compared(table)
+        labels = rows.labels
         begin = len(self._rows)
-        first = self._rows.add_and_find(digests)
-        earlier = self._features.add_and_find(features)
+        first = self._rows.add_and_find(rows.hashes)
+        earlier = self._features.add_and_find(rows.features)
         self._labels = with_room(self._labels, len(self._rows))
         self._labels[begin : len(self._rows)] = labels
-        codes = np.zeros(len(digests), dtype=np.uint8)
-        normalised = np.zeros(len(digests), dtype=np.bool_)
+        codes = np.zeros(len(labels), dtype=np.uint8)
+        normalised = np.zeros(len(labels), dtype=np.bool_)
         if not self._is_in_base:
             repeated = first < np.arange(begin, len(self._rows))
             codes[repeated] = self._duplicate_codes(first[repeated])
@@ -239,8 +246,8 @@ class Screen:
             in_own = kinds == Code.DUPLICATE_OWN
             codes[alike] = np.where(differ, np.where(in_own, Code.NEW, Code.CONFLICT), kinds)
             normalised[alike] = ~differ
-        hits, label_differs, rows = self._in_benchmark(table, digests, features, labels)
-        return _Found(codes=codes, normalised=normalised, hits=hits, label_differs=label_differs, benchmark_rows=rows)
+        hits, label_differs, places = self._in_benchmark(rows)
+        return _Found(codes=codes, normalised=normalised, hits=hits, label_differs=label_differs, benchmark_rows=places)
 
     def _duplicate_codes(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
         codes = np.full(len(positions), Code.DUPLICATE_OTHER, dtype=np.uint8)
@@ -248,24 +255,21 @@ class Screen:
         codes[positions >= self._own_start] = Code.DUPLICATE_OWN
         return codes
 
-    def _in_benchmark(
-        self, table: pa.Table, digests: NDArray[np.void], features: RowFeatures, labels: NDArray[np.uint32]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.int64]]:
+    def _in_benchmark(self, rows: _Rows) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.int64]]:
         """The code of each row as far as the benchmark is concerned, whether its label differs, and the row it hits."""
-        rows = self._benchmark_rows.positions(digests)
-        hits = np.where(rows >= 0, Code.BENCHMARK_EXACT, Code.NEW).astype(np.uint8)
+        places = self._benchmark_rows.positions(rows.hashes)
+        hits = np.where(places >= 0, Code.BENCHMARK_EXACT, Code.NEW).astype(np.uint8)
         label_differs = np.zeros(len(hits), dtype=np.bool_)
-        near = self._benchmark_features.find(features)
-        alike = np.flatnonzero((rows < 0) & (near >= 0))
+        near = self._benchmark_features.find(rows.features)
+        alike = np.flatnonzero((places < 0) & (near >= 0))
         if len(alike):
-            same = row_digests(table.select(self._feature_names).take(alike), fold_negative_zero=True)
-            places = self._benchmark_feature_rows.positions(same)
-            rows[alike] = np.where(places >= 0, places, near[alike])
-            differ = self._labels_differ(labels[alike], self._benchmark_labels[rows[alike]])
+            same = self._benchmark_feature_rows.positions(as_rows(rows.features.hashes[:, alike]))
+            places[alike] = np.where(same >= 0, same, near[alike])
+            differ = self._labels_differ(rows.labels[alike], self._benchmark_labels[places[alike]])
             label_differs[alike] = differ
-            flipped = (places >= 0) & differ
+            flipped = (same >= 0) & differ
             hits[alike] = np.where(flipped, Code.BENCHMARK_FLIPPED, Code.BENCHMARK_NORMALISED)
-        return hits, label_differs, rows
+        return hits, label_differs, places
 
     def _judged(self, found: Sequence[_Found]) -> Screening:
         """What the finds are worth: in a table that is too narrow, only equality in everything counts."""
@@ -289,6 +293,18 @@ class Screen:
             unproven=unproven,
             benchmark_rows=rows,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """Rows as they are compared: as they are, by features, and by a number for each label.
+
+    The numbers are the same, or for floats near, when the labels are equal.
+    """
+
+    hashes: NDArray[np.void]
+    features: RowFeatures
+    labels: NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

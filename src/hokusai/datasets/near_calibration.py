@@ -1,8 +1,8 @@
 """How near is near enough for numbers and categories: the widest rules that mark next to no honest row.
 
-A large base is counted. A small one cannot show one row in a thousand; there the distances of its rows, and of benchmark
-rows among each other, to their nearest benchmark rows are extrapolated: the share of rows below a small distance falls
-with a power of it, which Hill's estimator reads from the nearest ones.
+A large base is counted. A small one cannot show one row in a thousand; there the distances of its rows, and of
+benchmark rows among each other, to their nearest benchmark rows are extrapolated: the share of rows below a small
+distance falls with a power of it, which Hill's estimator reads from the nearest ones.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from hokusai.datasets.grid_index import PAIRS_AT_ONCE, Candidates, GridIndex, column_groups
 from hokusai.datasets.mixed_columns import Values, spread
-from hokusai.datasets.near_rules import MOST_REPLACED, RADII, Rule, noise_limit, telling_rows
+from hokusai.datasets.near_rules import MOST_REPLACED, RADII, Rule, noise_limit, telling_rows, widest
 from hokusai.datasets.nearness import ALLOWED_FALSE_ALARMS
 from hokusai.datasets.row_distances import MISMATCH, distances
 
@@ -35,6 +35,7 @@ _HOPELESS = 0.02  # share of the first base rows, beyond which the others need n
 _ALLOWED = ALLOWED_FALSE_ALARMS / 4  # of the base rows, by one rule
 _TAIL = 0.1  # of the rows are near enough to tell how the share falls
 _FEWEST_IN_TAIL = 8  # rows
+_ANY = np.ones(1, dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,30 +93,41 @@ def _chosen_by_counting(reference: Values, base: Values, numbers: int) -> Calibr
     """From the widest radius down; the columns that a wider rule could not be chosen for are left to the next."""
     chosen: list[tuple[Rule, NDArray[np.int64]]] = []
     missing: dict[tuple[int, bool], NDArray[np.bool_]] = {}
-    some = _first_rows(base, most=max(1, _PAIRS_TO_TRY // len(reference)))
     for radius in RADII:
         groups = column_groups(reference, radius=radius, most=MOST_REPLACED + 1)
-        rules = [
+        possible = [
             replace(rule, farthest=missing.get((rule.replaced, rule.for_identical), rule.farthest))
             for rule in _possible(reference, base, radius, groups)
         ]
-        first = _marks(rules, _every_pair(some, reference, rules, numbers), numbers)
-        rules = [_narrowed(rule, marks, len(some), _HOPELESS) for rule, marks in zip(rules, first, strict=True)]
-        rules = [rule for rule in rules if rule.farthest.any()]
-        if not rules:
-            continue
-        index = index_for(reference, rules=rules, groups=groups)
-        limit, most = _widest(rules, numbers)
-        pairs = (
-            distances(base, reference, candidates, replaced=most, limit=limit) for candidates in index.candidates(base)
-        )
-        for rule, marks in zip(rules, _marks(rules, pairs, numbers), strict=True):
+        for rule, marks in _counted(possible, reference, base, groups, numbers):
             narrowed = _narrowed(rule, marks, len(base), _ALLOWED)
             key = rule.replaced, rule.for_identical
             missing[key] = missing.get(key, np.ones_like(narrowed.farthest)) & ~narrowed.farthest
             if narrowed.farthest.any():
                 chosen.append((narrowed, marks[1, narrowed.farthest[marks[0]]]))
+        if not any(
+            missing.get((replaced, identical), _ANY).any() for replaced in (0, 1) for identical in (False, True)
+        ):
+            break  # Two replaced columns alone are not worth another search.
     return _within_the_allowed(chosen, len(base))
+
+
+def _counted(
+    possible: Sequence[Rule], reference: Values, base: Values, groups: list[list[int]], numbers: int
+) -> list[tuple[Rule, NDArray[np.int64]]]:
+    """The rules of one radius that may hold, with what they mark of the base."""
+    some = _first_rows(base, most=max(1, _PAIRS_TO_TRY // len(reference)))
+    first = _marks(possible, _every_pair(some, reference, possible, numbers), numbers)
+    rules = [_narrowed(rule, marks, len(some), _HOPELESS) for rule, marks in zip(possible, first, strict=True)]
+    rules = [rule for rule in rules if rule.farthest.any()]
+    if not rules:
+        return []
+    index = index_for(reference, rules=rules, groups=groups)
+    limit, most = widest(rules, numbers=numbers)
+    pairs = (
+        distances(base, reference, candidates, replaced=most, limit=limit) for candidates in index.candidates(base)
+    )
+    return list(zip(rules, _marks(rules, pairs, numbers), strict=True))
 
 
 def _within_the_allowed(chosen: list[tuple[Rule, NDArray[np.int64]]], rows: int) -> Calibrated | None:
@@ -154,16 +166,10 @@ def _marks(rules: Sequence[Rule], pairs: Iterable[Distances], numbers: int) -> l
     return [np.unique(np.concatenate(marks, axis=1), axis=1) for marks in found]
 
 
-def _widest(rules: Sequence[Rule], numbers: int) -> tuple[float, int]:
-    """The limit and the number of replaced columns within which the pairs of all rules are."""
-    limit = noise_limit(max(rule.radius for rule in rules), numbers=numbers)
-    return limit, max(rule.replaced for rule in rules)
-
-
 def _every_pair(values: Values, reference: Values, rules: Sequence[Rule], numbers: int) -> Iterator[Distances]:
     """Every row with every reference row, within the widest rule."""
     if rules:
-        limit, most = _widest(rules, numbers)
+        limit, most = widest(rules, numbers=numbers)
         yield from _all_distances(values, reference, replaced=most, limit=limit)
 
 
@@ -207,14 +213,21 @@ def _chosen_by_extrapolation(reference: Values, base: Values, numbers: int) -> C
             key = rule.replaced, rule.for_identical
             if key in chosen:
                 continue
-            share = _share_below(nearest[key].min(axis=0), distance)
-            if share >= _ALLOWED and rule.for_identical and rule.replaced < MOST_REPLACED:
-                never = _count_below(nearest[key], distance) == 0
-                rule, share = replace(rule, farthest=never), _share_below(nearest[key][never].min(axis=0, initial=np.inf), distance)
-            if share < _ALLOWED and total + share < ALLOWED_FALSE_ALARMS and rule.farthest.any():
-                chosen[key] = rule
-                total += share
+            for farthest in _columns_to_try(rule, nearest[key], distance):
+                share = _share_below(nearest[key][farthest].min(axis=0, initial=np.inf), distance)
+                if share < _ALLOWED and total + share < ALLOWED_FALSE_ALARMS:
+                    chosen[key] = replace(rule, farthest=farthest)
+                    total += share
+                    break
     return Calibrated(tuple(chosen.values()), total) if chosen else None
+
+
+def _columns_to_try(rule: Rule, nearest: NDArray[np.float64], distance: float) -> Iterator[NDArray[np.bool_]]:
+    """Which columns may be the farthest: all of them, or else those that never are it in a near pair of honest rows."""
+    yield rule.farthest
+    never = _count_below(nearest, distance) == 0
+    if rule.for_identical and rule.replaced < MOST_REPLACED and never.any():
+        yield never
 
 
 def _nearest(reference: Values, base: Values) -> dict[tuple[int, bool], NDArray[np.float64]]:

@@ -1,8 +1,8 @@
 """Rows that are nearly benchmark rows: numbers with noise, columns replaced, texts edited, cut or put into others.
 
 How near is near enough is calibrated on the base data, whose rows are taken for honest: the widest limits are chosen
-by which less than one base row in a thousand looks copied. Where no limits do that, the verdict says so and nothing is
-marked. Exact copies, and texts of a few words, are for the comparison of whole rows. The label is never looked at.
+by which less than one honest row in a thousand looks copied. Where no limits do that, the verdict says so and nothing
+is marked. Exact copies, and texts of a few words, are for the comparison of whole rows. The label is never looked at.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from hokusai.datasets.mixed_columns import is_text, one_array
 from hokusai.datasets.near_numbers import NearNumbers
-from hokusai.datasets.near_text import SHORTEST_TEXT, NearText
+from hokusai.datasets.near_text import NearText
 from hokusai.datasets.nearness import Nearness, best_of_each_row
 from hokusai.datasets.row_digests import contained_in, row_digests
 from hokusai.datasets.word_hashes import words_of
+from hokusai.datasets.word_slices import SHORTEST_TEXT
 from hokusai.errors import SchemaMismatchError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from hokusai.datasets.grid_index import column_groups
 from hokusai.datasets.mixed_columns import MixedColumns
 from hokusai.datasets.near_calibration import calibrated, index_for
-from hokusai.datasets.near_rules import MOST_REPLACED, noise_limit
+from hokusai.datasets.near_rules import MOST_REPLACED, noise_limit, widest
 from hokusai.datasets.nearness import Near, Nearness, joined, percent
 from hokusai.datasets.row_distances import distances
 
@@ -55,8 +55,7 @@ class NearNumbers:
         numbers = self._columns.numbers
         found = []
         for rules, index in self._searches:
-            limit = noise_limit(rules[0].radius, numbers=numbers)
-            most = max(rule.replaced for rule in rules)
+            limit, most = widest(rules, numbers=numbers)
             for candidates in index.candidates(values):
                 pairs = distances(values, self._reference, candidates, replaced=most, limit=limit)
                 found.append(_near(pairs, rules, numbers))
@@ -77,30 +76,40 @@ def _near(pairs: Distances, rules: Sequence[Rule], numbers: int) -> Near:
 
 
 def _verdict(names: tuple[str, ...], rules: Sequence[Rule], share: float | None) -> Nearness:
-    measured = "" if share is None else f"{percent(share)} of base rows"
+    noise = max((rule.radius for rule in rules if not rule.for_identical and not rule.replaced), default=None)
+    # Of a copy with columns replaced and no noise, the other numbers are identical.
+    of_identical = [rule for rule in rules if rule.for_identical and rule.replaced]
+    seen = np.logical_or.reduce([rule.farthest for rule in of_identical]) if of_identical else np.ones(len(names))
+    concealing = tuple(name for name, is_seen in zip(names, seen[: len(names)], strict=True) if not is_seen)
+    most = max((rule.replaced for rule in of_identical), default=0)
+    searchable = float(np.logical_or.reduce([rule.is_telling for rule in rules]).mean()) if rules else 0.0
+    measured = "" if share is None else percent(share)
     if not names:
         reason = "no column to compare: none but longer texts varies in the benchmark"
     elif share is None:
         reason = "no base row to calibrate on, so nothing is marked"
     elif rules:
-        reason = f"{_what_is_found(names, rules)} are found; {measured} are as near to a benchmark row"
+        besides = f" other than {', '.join(concealing)}" if concealing else ""
+        kinds = [f"with noise up to {noise:.2g} standard deviations"] if noise else []
+        kinds += [f"with {most} of {len(names)} columns replaced{besides}"] if most else []
+        common = "" if searchable == 1 else f"; {percent(1 - searchable)} of benchmark rows are too common to be told"
+        reason = (
+            f"copies {', or '.join(kinds) or 'without noise'} are found; {measured} of honest rows are as near to a "
+            f"benchmark row{common}"
+        )
     else:
         reason = (
-            f"too narrow: {len(names)} columns that vary tell too little; {measured} are near a benchmark row by "
-            "chance, so nothing is marked"
+            f"too narrow: {len(names)} columns that vary tell too little; {measured} of base rows are near a benchmark "
+            "row by chance, so nothing is marked"
         )
-    told = np.logical_or.reduce([rule.is_telling for rule in rules]).mean() if rules else 0.0
     return Nearness(
         kind="numbers",
         columns=names,
         is_evidence=bool(rules),
         reason=reason,
         expected_false_alarms=share,
-        radius=max((rule.radius for rule in rules if not rule.for_identical), default=None),
-        replaced=max((rule.replaced for rule in rules), default=None),
+        searchable=searchable,
+        radius=noise,
+        replaced=most if rules else None,
+        concealing=concealing,
     )
-
-
-def _what_is_found(names: tuple[str, ...], rules: Sequence[Rule]) -> str:
-    noise = max((rule.radius for rule in rules if not rule.for_identical and not rule.replaced), default=None)
-    return str([(r.replaced, r.radius, r.for_identical, [n for n, f in zip(names, r.farthest) if not f]) for r in rules])

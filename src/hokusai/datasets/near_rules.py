@@ -12,12 +12,14 @@ from hokusai.datasets.mixed_columns import spread
 from hokusai.datasets.nearness import ALLOWED_FALSE_ALARMS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from hokusai.datasets.mixed_columns import Values
     from hokusai.datasets.row_distances import Distances
 
-__all__ = ["MOST_REPLACED", "RADII", "Rule", "noise_limit", "telling_rows"]
+__all__ = ["MOST_REPLACED", "RADII", "Rule", "noise_limit", "telling_rows", "widest"]
 
 RADII = (0.035, 0.0175, 0.00875, 1e-4)  # standard deviations of the noise on every column; the last is for rounding
 MOST_REPLACED = 2  # columns
@@ -50,12 +52,9 @@ class Rule:
 
     def holds(self, pairs: Distances, *, numbers: int) -> NDArray[np.bool_]:
         """Which pairs are near; shape (pairs,)."""
-        return (
-            (pairs.sums[self.replaced] <= noise_limit(self.radius, numbers=numbers))
-            & (pairs.is_identical == self.for_identical)
-            & self.farthest[pairs.farthest]
-            & self.is_telling[pairs.references]
-        )
+        holds: NDArray[np.bool_] = pairs.sums[self.replaced] <= noise_limit(self.radius, numbers=numbers)
+        holds &= pairs.is_identical == self.for_identical
+        return holds & self.farthest[pairs.farthest] & self.is_telling[pairs.references]
 
 
 def noise_limit(radius: float, *, numbers: int) -> float:
@@ -63,6 +62,12 @@ def noise_limit(radius: float, *, numbers: int) -> float:
     from scipy.special import chdtri
 
     return radius**2 * (float(chdtri(numbers, 1 - _FOUND)) if numbers else 1.0)
+
+
+def widest(rules: Sequence[Rule], *, numbers: int) -> tuple[float, int]:
+    """The squared distance, and the number of replaced columns, within which the pairs of all rules are."""
+    limit = noise_limit(max(rule.radius for rule in rules), numbers=numbers)
+    return limit, max(rule.replaced for rule in rules)
 
 
 def telling_rows(reference: Values, base: Values, *, radius: float) -> list[NDArray[np.bool_]]:

@@ -26,11 +26,16 @@ class Nearness:
         columns: The columns that are compared.
         is_evidence: Whether a near row may be taken for a copy; where it may not, nothing is marked.
         reason: One sentence that a person understands.
-        expected_false_alarms: The share of base rows that would be marked, exact copies aside; None where no row of
-            the base can tell.
-        radius: Numbers: the noise, in standard deviations of each column, up to which a copy is found; None for text.
+        expected_false_alarms: The share of honest rows that would be marked, exact copies aside, counted or estimated
+            on the base; None where no row of the base can tell.
+        searchable: The share of benchmark rows that are rare enough for a copy of them to be told from honest rows.
+        radius: Numbers: the noise, in standard deviations of each column, up to which a copy is found; None where noise
+            hides a copy, and for text.
         replaced: Numbers: how many columns of a copy may hold anything; None for text.
+        concealing: Numbers: columns of which one alone, replaced, hides a copy among honest rows.
         threshold: Text: the share of one text's five-word sequences that must stand in the other; None for numbers.
+        short_threshold: Text: the share of the three-word sequences of both that two short texts must share; None where
+            these are compared by five-word sequences alone, and for numbers.
     """
 
     kind: Literal["numbers", "text"]
@@ -38,9 +43,12 @@ class Nearness:
     is_evidence: bool
     reason: str
     expected_false_alarms: float | None
+    searchable: float
     radius: float | None = None
     replaced: int | None = None
+    concealing: tuple[str, ...] = ()
     threshold: float | None = None
+    short_threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,16 @@ are near enough. Keys hold for one process: they are made with numbers that it d
 
 from __future__ import annotations
 
-import re
 import secrets
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from hokusai.datasets.arrow_values import fixed_width, joined, moments, validity
 from hokusai.datasets.logical_types import MOMENTS, TEXT, TypeCode
-from hokusai.datasets.row_digests import row_digests
+from hokusai.datasets.text_normalisation import TextNumbers
+from hokusai.datasets.value_hashes import HASHES, PlacedTexts, ValueHasher, mixed_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,46 +31,14 @@ if TYPE_CHECKING:
 
     from hokusai.datasets.logical_types import Field
 
-__all__ = ["FeatureNormaliser", "RowFeatures", "normalised_text"]
+__all__ = ["FeatureNormaliser", "RowFeatures"]
 
-# Characters of the categories Cf and Cc that are not white space, and the others that Unicode calls default-ignorable.
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160"
-    "\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
-    "\U000110bd\U000110cd\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
-_PLAIN_SIGNS = {
-    **dict.fromkeys((0x2018, 0x2019, 0x201A, 0x201B, 0x2039, 0x203A), "'"),
-    **dict.fromkeys((0x201C, 0x201D, 0x201E, 0x201F, 0xAB, 0xBB), '"'),
-    **dict.fromkeys((*range(0x2010, 0x2016), 0x2212), "-"),
-}
-_QUOTES, _QUOTES_AND_STOPS = " \"'`", " \"'`.,;:!?"
-_TEXTS_REMEMBERED = 1 << 17
-
-_FIRST_FACTOR, _SECOND_FACTOR = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _MAGNITUDE = np.int64(2**63 - 1)
 _LEVEL_SHIFT = 31  # a level is a float's exponent and 21 bits of its mantissa
 _TOLERANCE = 22  # levels: 5e-6 of the value is at most 21 of them, and one more for what the shift cut off
 _MARGIN = (_TOLERANCE + 1) << _LEVEL_SHIFT
 _MOST_LEVELS = 8
 _MOST_NEIGHBOURS = 4  # a row near this many edges at once has 15 further keys
-
-
-def normalised_text(text: str) -> str:
-    """What is left of a text when spelling does not count; two texts are equal if this is."""
-    if text.isascii():
-        return _trimmed(_INVISIBLE.sub("", text).lower())
-    before = ""
-    while text != before:  # casefold and composition can each make work for the other
-        before = text
-        text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold().translate(_PLAIN_SIGNS)
-        text = _trimmed(unicodedata.normalize("NFKC", text))
-    return text
-
-
-def _trimmed(text: str) -> str:
-    text = " ".join(text.split())
-    return text.lstrip(_QUOTES).rstrip(_QUOTES_AND_STOPS) or text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +50,14 @@ class RowFeatures:
         levels: Shape (rows, levels), dtype uint32: equal rows have levels that are near each other.
         neighbour_rows: Shape (neighbours,): the rows that have floats near an edge, each once for every further key.
         neighbour_keys: Shape (neighbours,), dtype uint64: the keys that equal rows may have instead.
+        hashes: Shape (HASHES, rows), dtype uint64: rows that are the very same have the same ones, and no others do.
     """
 
     keys: NDArray[np.uint64]
     levels: NDArray[np.uint32]
     neighbour_rows: NDArray[np.int64]
     neighbour_keys: NDArray[np.uint64]
+    hashes: NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +80,8 @@ class FeatureNormaliser:
     def __init__(self, fields: Sequence[Field]) -> None:
         self._fields = tuple(fields)
         self._seeds = [np.uint64(secrets.randbits(64)) for _ in fields]
-        self._text_numbers = _TextNumbers()
+        self._hashers = [ValueHasher(field) for field in fields]
+        self._text_numbers = [TextNumbers(hasher) for hasher in self._hashers]
         floats = sum(field.code is TypeCode.FLOAT for field in fields)
         self._groups = min(floats, _MOST_LEVELS)
         # The more floats, the wider the cells: about 1 row in 20 has a neighbour, however many columns there are.
@@ -124,12 +93,21 @@ class FeatureNormaliser:
         """The keys and levels of each row; the table is at most 65,536 rows long."""
         keys = np.zeros(table.num_rows, dtype=np.uint64)
         levels = np.zeros((self._groups, table.num_rows), dtype=np.uint32)
+        hashes = np.zeros((HASHES, table.num_rows), dtype=np.uint64)
         near: list[_Cells] = []
         floats = 0
         if table.num_rows:
-            for field, seed in zip(self._fields, self._seeds, strict=True):
+            for place, (field, seed) in enumerate(zip(self._fields, self._seeds, strict=True)):
                 array = joined([table.column(field.position)], field)
-                if field.code is TypeCode.FLOAT:
+                placed = PlacedTexts.of(array) if field.code in TEXT else None
+                own = self._hashers[place].hashes(array, placed)
+                hashes += own
+                if placed is not None:
+                    find = self._text_numbers[place].numbers
+                    keys += mixed_numbers(find(array, placed, own, is_binary=field.code is TypeCode.BINARY), seed)
+                elif field.children or field.code is TypeCode.STRUCT:
+                    keys += mixed_numbers(own[0], seed)
+                elif field.code is TypeCode.FLOAT:
                     cells = self._cells(array, field, seed, number=floats)
                     keys += cells.added
                     levels[floats % self._groups] += cells.levels
@@ -139,25 +117,25 @@ class FeatureNormaliser:
                     keys += self._exact(array, field, seed)
         rows, neighbours = _neighbours(keys, near)
         return RowFeatures(
-            keys=keys, levels=np.ascontiguousarray(levels.T), neighbour_rows=rows, neighbour_keys=neighbours
+            keys=keys,
+            levels=np.ascontiguousarray(levels.T),
+            neighbour_rows=rows,
+            neighbour_keys=neighbours,
+            hashes=hashes,
         )
 
     def _exact(self, array: pa.Array, field: Field, seed: np.uint64) -> NDArray[np.uint64]:
         """What values that have no tolerance add to the keys of their rows."""
         if field.code is TypeCode.NULL:
             return np.zeros(len(array), dtype=np.uint64)
-        if field.code in TEXT:
-            return _mixed(self._numbers_of_texts(array), seed)
         if field.code in MOMENTS:
             numbers: NDArray[Any] = moments(array, field)[0] // 1_000_000
-        elif field.children or field.code is TypeCode.STRUCT:
-            numbers = _nested_numbers(array, field)
         else:
             numbers = fixed_width(array, field, fold_negative_zero=True)
             if field.code is TypeCode.DECIMAL:
                 low, high = np.ascontiguousarray(numbers).view("<u8").reshape(-1, 2).T
-                numbers = low + _mixed(high, seed)
-        added = _mixed(numbers.astype(np.int64, copy=False).view(np.uint64), seed)
+                numbers = low + mixed_numbers(high, seed)
+        added = mixed_numbers(numbers.astype(np.int64, copy=False).view(np.uint64), seed)
         valid = validity(array)
         if valid is not None:
             added[~valid] = 0
@@ -173,7 +151,7 @@ class FeatureNormaliser:
         shifted = (bits & _MAGNITUDE) + np.int64(offset)
         cells = shifted >> self._shift
         signs = bits >> 63
-        added = _mixed((cells ^ signs).view(np.uint64), seed)
+        added = mixed_numbers((cells ^ signs).view(np.uint64), seed)
         missing = np.isnan(values)
         valid = validity(array)
         if valid is not None:
@@ -185,46 +163,7 @@ class FeatureNormaliser:
         rows = np.flatnonzero((inside.view(np.uint64) >= np.uint64((1 << self._shift) - 2 * _MARGIN)) & ~missing)
         side = np.where(inside[rows] < 0, -1, 1)
         others = ((cells[rows] + side) ^ signs[rows]).view(np.uint64)
-        return _Cells(added=added, levels=levels, near=rows, changes=_mixed(others, seed) - added[rows])
-
-    def _numbers_of_texts(self, array: pa.Array) -> NDArray[np.uint64]:
-        """A number for each text, the same for equal ones; 0 where it is missing or empty."""
-        encoded = pc.dictionary_encode(array)
-        distinct = encoded.dictionary.to_numpy(zero_copy_only=False)
-        numbers = np.zeros(len(distinct) + 1, dtype=np.int64)
-        numbers[:-1] = np.fromiter(map(self._text_numbers.__getitem__, distinct), dtype=np.int64, count=len(distinct))
-        places = pc.fill_null(encoded.indices, len(distinct)).to_numpy(zero_copy_only=False)
-        return np.asarray(numbers[places].view(np.uint64))
-
-
-class _TextNumbers(dict[str | bytes, int]):
-    """Numbers of texts, worked out once for each; equal after normalisation, equal number."""
-
-    def __missing__(self, text: str | bytes) -> int:
-        normalised = normalised_text(text) if isinstance(text, str) else text
-        number = hash(normalised) if normalised else 0
-        if len(self) == _TEXTS_REMEMBERED:
-            self.clear()
-        self[text] = number
-        return number
-
-
-def _mixed(numbers: NDArray[np.uint64], seed: np.uint64) -> NDArray[np.uint64]:
-    """Spread numbers over 64 bits, so that sums of them are as good as keys."""
-    mixed = numbers ^ seed
-    mixed *= _FIRST_FACTOR
-    mixed ^= mixed >> np.uint64(32)
-    mixed += seed
-    mixed *= _SECOND_FACTOR
-    mixed ^= mixed >> np.uint64(29)
-    return mixed
-
-
-def _nested_numbers(array: pa.Array, field: Field) -> NDArray[Any]:
-    import pyarrow as pa
-
-    digests = row_digests(pa.table({field.column: array}), fold_negative_zero=True, source=field.source)
-    return np.ascontiguousarray(digests).view("<i8").reshape(-1, 4)[:, 0].copy()
+        return _Cells(added=added, levels=levels, near=rows, changes=mixed_numbers(others, seed) - added[rows])
 
 
 def _neighbours(keys: NDArray[np.uint64], near: Sequence[_Cells]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:

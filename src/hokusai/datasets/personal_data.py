@@ -44,7 +44,6 @@ __all__ = [
 ]
 
 Treatment = Literal["refuse", "drop", "mask", "hash", "keep"]
-# Of spans: kind, evidence and scheme, without where they stand.
 _Facts = tuple[tuple[Kind, Evidence, str], ...]
 
 _FIRST_ROWS = 5
@@ -171,12 +170,10 @@ def _count(values: DistinctValues, tallies: _ColumnTallies, hints: ColumnHints, 
 
 def _sorts(spans: Sequence[Span]) -> tuple[_Sort, ...]:
     if len(spans) == 1:
-        (span,) = spans
-        facts: _Facts = ((span.kind, span.evidence, span.scheme),)
-        return _sorts_of(facts if span.evidence in {"certain", "possible"} else (), facts)
-    # Texts repeat what they hold far oftener than they hold something new.
-    kept = dict.fromkeys((span.kind, span.evidence, span.scheme) for span in resolve(spans))
-    return _sorts_of(tuple(kept), tuple(dict.fromkeys((span.kind, span.evidence, span.scheme) for span in spans)))
+        facts: _Facts = (spans[0].facts,)
+        return _sorts_of(facts if spans[0].evidence in {"certain", "possible"} else (), facts)
+    kept = dict.fromkeys(span.facts for span in resolve(spans))
+    return _sorts_of(tuple(kept), tuple(dict.fromkeys(span.facts for span in spans)))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -41,6 +41,11 @@ class Span(NamedTuple):
     evidence: Evidence
     scheme: str = ""
 
+    @property
+    def facts(self) -> tuple[Kind, Evidence, str]:
+        """Kind, evidence and scheme: all but where it stands."""
+        return self[2:]
+
 
 _SAYS_IDENTITY = re.compile(
     r"\b(?:ssn|social[ _-]security|cpf|pesel|bsn|burgerservice\w*|sofi-?nummer|aadhaar|national[ _-]ins\w*|idnr|insee"

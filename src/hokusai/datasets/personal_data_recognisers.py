@@ -6,6 +6,7 @@ texts that pass it. Every pattern here is bounded, so that the time is linear in
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -138,20 +139,27 @@ def resolve(spans: Sequence[Span]) -> list[Span]:
 def spans_of(texts: pa.Array, hints: ColumnHints) -> dict[int, list[Span]]:
     """Return what the recognisers see in each text that has something, by position."""
     spans: defaultdict[int, list[Span]] = defaultdict(list)
-    with_digits = np.flatnonzero(_matches(texts, _ANY_DIGIT))
-    texts_with_digits = texts.take(pa.array(with_digits))
-    for item in RECOGNISERS:
-        if item.in_named_columns_only and not getattr(hints, item.kind):
-            continue
-        read = texts_with_digits if item.needs_digits else texts
-        positions = np.flatnonzero(_matches(read, item.sieve))
-        if not len(positions):
-            continue
-        places = with_digits[positions] if item.needs_digits else positions
-        for position, text in zip(places.tolist(), read.take(pa.array(positions)).to_pylist(), strict=True):
-            for span in item.find(text, hints):
-                spans[position].append(span)
+    for first_sieve, recognisers in _by_first_sieve(hints).items():
+        passed = np.flatnonzero(_matches(texts, first_sieve))
+        passed_texts = texts.take(pa.array(passed))
+        for item in recognisers:
+            positions = np.flatnonzero(_matches(passed_texts, item.sieve))
+            found = passed_texts.take(pa.array(positions)).to_pylist()
+            for position, text in zip(passed[positions].tolist(), found, strict=True):
+                for span in item.find(text, hints):
+                    spans[position].append(span)
     return spans
+
+
+@functools.lru_cache(maxsize=256)
+def _by_first_sieve(hints: ColumnHints) -> dict[str, list[Recogniser]]:
+    """The recognisers for a column by what its texts must match to be read by any of them: most texts match neither."""
+    asked = [item for item in RECOGNISERS if not item.in_named_columns_only or getattr(hints, item.kind)]
+    others = [item for item in asked if not item.needs_digits]
+    return {
+        _ANY_DIGIT: [item for item in asked if item.needs_digits],
+        "|".join(f"(?:{item.sieve})" for item in others): others,
+    }
 
 
 def _matches(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:

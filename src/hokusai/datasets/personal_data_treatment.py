@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hokusai.datasets.email_addresses import canonical_email
 from hokusai.datasets.personal_data import PersonalDataCount, treatment_of
 from hokusai.datasets.personal_data_kinds import Span, column_hints
 from hokusai.datasets.personal_data_recognisers import name_positions, resolve, spans_of
@@ -97,7 +98,7 @@ def treat_batch(
             fields.append(own.with_nullable(True))
             done += treated.counts()
         else:
-            columns.append(column)
+            columns.append(_without_unused(column))
             fields.append(own)
     schema = pa.schema(fields, metadata=batch.schema.metadata)
     if not fields:
@@ -137,7 +138,9 @@ class _TreatedColumn:
             raise ConfigurationError(problem, key=f"data.personal_data.{next(iter(self.kinds))}")
         encoded = column if pa.types.is_dictionary(kind) else _encodable(column).dictionary_encode()
         values = self._replaced(encoded.dictionary, np.bincount(_codes(encoded), minlength=len(encoded.dictionary)))
-        return values.take(encoded.indices).cast(value_type).cast(kind) if values is not None else column
+        return (
+            values.take(encoded.indices).cast(value_type).cast(kind) if values is not None else _without_unused(column)
+        )
 
     def counts(self) -> Iterator[PersonalDataCount]:
         """Yield how many rows were changed."""
@@ -220,6 +223,18 @@ class _TreatedColumn:
         return pc.if_else(is_found, pa.scalar(None, column.type), column)
 
 
+def _without_unused(column: pa.Array) -> pa.Array:
+    """A column without those values of its dictionary that no row has: no scan counts them, and a file keeps them."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    numbers = np.bincount(_codes(column), minlength=len(column.dictionary))
+    if numbers.all():
+        return column
+    places = pa.array(np.cumsum(numbers > 0) - 1, column.type.index_type)
+    kept = column.dictionary.filter(pa.array(numbers > 0))
+    return pa.DictionaryArray.from_arrays(places.take(column.indices), kept, ordered=column.type.ordered)
+
+
 def _encodable(texts: pa.Array) -> pa.Array:
     return texts.cast(pa.large_string()) if texts.type == pa.string_view() else texts
 
@@ -238,4 +253,4 @@ def _canonical(kind: Kind, found: str) -> str:
         return digits.removeprefix("00") if found.lstrip().startswith("00") else digits
     if kind == "ip_address":
         return ipaddress.ip_address(found).compressed
-    return " ".join(found.split()).casefold()
+    return canonical_email(found) if kind == "email" else " ".join(found.split()).casefold()

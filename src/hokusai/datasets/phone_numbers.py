@@ -24,35 +24,42 @@ __all__ = [
 ]
 
 _EXTENSION = r"(?:[ ]?(?:x|ext\.?)[ ]?\d{1,6})?"
-# Not in the middle of a word, a decimal fraction, a date, or the groups of a card.
-_NOT_AFTER = r"(?<![\w.,\-/:+])(?<!\d{4}[ ])"
 _NOT_BEFORE = r"(?![\w\-/:]|[.,]\d)"
+
+
+def _beginning_with(first: str) -> str:
+    """A number's first sign, which stands in no word, decimal fraction or date, and in no later group of a card.
+
+    The sign is before the look behind it, so that a search runs from one such sign to the next.
+    """
+    return rf"{first}(?<![\w.,\-/:+]{first})(?<!\d{{4}}[ ]{first})"
+
+
 _INTERNATIONAL = re.compile(
-    rf"(?<![\w+])(?<!\d[.,/])(?P<number>(?:\+|00)[ ]?[1-9](?:[ ().\-/]{{0,3}}\d){{6,16}}){_EXTENSION}(?!\w)"
+    rf"(?:\+|0(?=0))(?<![\w+][+0])(?<!\d[.,/][+0])(?P<national>(?:(?<=0)0)?[ ]?[1-9](?:[ ().\-/]{{0,3}}\d){{6,16}})"
+    rf"{_EXTENSION}(?!\w)"
 )
 _NORTH_AMERICAN = re.compile(
     r"(?<![\w.\-/+])(?:\+?1[ .\-])?(?:\([2-9]\d{2}\)[ .\-]?|[2-9]\d{2}[ .\-])[2-9]\d{2}[ .\-]\d{4}"
     rf"{_EXTENSION}(?![\w\-/]|\.\d)"
 )
 _NATIONAL = re.compile(
-    rf"{_NOT_AFTER}(?=[(\d])(?:"
-    r"(?:\(0\d{1,5}\)[ \-/]?|0\d{1,5}[ \-/])\d(?:[ \-/]?\d){4,9}"
-    r"|0[1-9](?:[ .\-]\d{2}){4}"
-    r"|\(\d{2,5}\)[ \-]?\d{3,5}[ \-]?\d{3,5}"
-    rf"){_NOT_BEFORE}"
+    _beginning_with("[(0]") + r"(?:(?:(?<=\()0\d{1,5}\)[ \-/]?|(?<=0)\d{1,5}[ \-/])\d(?:[ \-/]?\d){4,9}"
+    r"|(?<=0)[1-9](?:[ .\-]\d{2}){4}"
+    rf"|(?<=\()\d{{2,5}}\)[ \-]?\d{{3,5}}[ \-]?\d{{3,5}}){_NOT_BEFORE}"
 )
 # Ways to group digits that are one country's own: Brazil, landlines and mobiles of Poland, Spain, Sweden. Three groups
 # of three are a large number in many countries too, hence only those with the first digits of mobiles.
 _NATIONAL_GROUPS = re.compile(
-    rf"{_NOT_AFTER}(?<!\d[ ])(?=\d)(?:"
-    r"[1-9]\d[ ]9?\d{4}-\d{4}"
-    r"|[1-9]\d[ ]\d{3}[ ]\d{2}[ ]\d{2}"
-    r"|(?:45|5[0137]|6[069]|7[2389]|88)\d[ ]\d{3}[ ]\d{3}"
-    r"|[67]\d{2}[ ](?:\d{3}[ ]\d{3}|\d{2}[ ]\d{2}[ ]\d{2})"
-    r"|0[1-9]\d{0,2}-\d{2,3}[ ]\d{2}(?:[ ]\d{2})?"
+    _beginning_with(r"\d") + r"(?<!\d[ ]\d)(?:"
+    r"(?<!0)\d[ ]9?\d{4}-\d{4}"
+    r"|(?<!0)\d[ ]\d{3}[ ]\d{2}[ ]\d{2}"
+    r"|(?:(?<=4)5|(?<=5)[0137]|(?<=6)[069]|(?<=7)[2389]|(?<=8)8)\d[ ]\d{3}[ ]\d{3}"
+    r"|(?<=[67])\d{2}[ ](?:\d{3}[ ]\d{3}|\d{2}[ ]\d{2}[ ]\d{2})"
+    r"|(?<=0)[1-9]\d{0,2}-\d{2,3}[ ]\d{2}(?:[ ]\d{2})?"
     rf")(?![ ]\d){_NOT_BEFORE}"
 )
-_BARE_NATIONAL = re.compile(rf"(?<![\w.,\-/:+#])0[1-9]\d{{8,9}}{_NOT_BEFORE}")
+_BARE_NATIONAL = re.compile(rf"0(?<![\w.,\-/:+#]0)[1-9]\d{{8,9}}{_NOT_BEFORE}")
 _PHONE_WORD = (
     r"(?:phone|tel|telephone|mobile|cell|call(?: me| us)?|fax|whatsapp|dial|ring|handy|telefon\w{0,8}|t[eé]l[eé]phone"
     r"|m[oó]vil|celular|cellulare|komórka|telefoon|mobil|ligue|appelez|llame|anrufen|chiamare)"
@@ -105,9 +112,8 @@ def find_whole_phones(text: str, hints: ColumnHints) -> Iterator[Span]:
 def find_international_phones(text: str, _: ColumnHints) -> Iterator[Span]:
     """Yield phone numbers with a country's calling code: certain when its numbering plan has them."""
     for match in _INTERNATIONAL.finditer(text):
-        has_plus = match[0].startswith("+")
-        digits = "".join(_DIGITS.findall(match["number"]))
-        digits = digits if has_plus else digits[2:]
+        has_plus = match[0][0] == "+"
+        digits = "".join(_DIGITS.findall(match["national"])).removeprefix("0")
         if 7 <= len(digits) <= 16 and _is_international_number(digits):
             yield Span(match.start(), match.end(), "phone", "certain" if has_plus else "possible")
         elif has_plus and 9 <= len(digits) <= 15:

@@ -143,10 +143,13 @@ class RowIndex:
 
     A row's position is how many rows were added before it. Whole digests are compared: whoever makes rows can also
     make two that agree in any few bytes.
+
+    Args:
+        words: How many times 8 bytes a digest has.
     """
 
-    def __init__(self) -> None:
-        self._digests = np.zeros((0, 4), dtype=np.uint64)
+    def __init__(self, *, words: int = 4) -> None:
+        self._digests = np.zeros((0, words), dtype=np.uint64)
         self._slots = _Slots()
         self._rows = 0
 
@@ -162,7 +165,7 @@ class RowIndex:
         """Add rows, and tell which of them show their content for the first time.
 
         Args:
-            digests: Shape (rows,), dtype ``V32``.
+            digests: Shape (rows,), of as many bytes as the index was made for.
 
         Returns:
             Shape (rows,); of rows that are equal within the batch only the first is True.
@@ -205,7 +208,7 @@ class RowIndex:
 
 
 def _words(digests: NDArray[np.void]) -> NDArray[np.uint64]:
-    return np.ascontiguousarray(digests).view(np.uint64).reshape(-1, 4)
+    return np.ascontiguousarray(digests).view(np.uint64).reshape(-1, digests.dtype.itemsize // 8)
 
 
 class FeatureIndex:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -13,6 +14,7 @@ from hokusai.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
     from pathlib import Path
     from types import TracebackType
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MemorySink", "ParquetSink", "RowSink"]
 
-_GROUP_ROWS = 1 << 19
+_GROUP_ROWS = 1 << 18
 _BATCH_ROWS = 1 << 16
 
 
@@ -65,7 +67,9 @@ class MemorySink:
 class ParquetSink:
     """Writes the rows to a Parquet file: whole or not at all, zstd, with page checksums.
 
-    A context manager: what is left unfinished at its end is removed, and the file that was there before is untouched.
+    Rows are written by a thread of its own, while the caller works on the next ones: what hinders that may be raised by
+    a later call. A context manager: what is left unfinished at its end is removed, and the file that was there before
+    is untouched.
 
     Args:
         path: The file; replaced when the table is finished.
@@ -81,7 +85,8 @@ class ParquetSink:
         self._schema = schema
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
-        self._rows = 0
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._written: Future[None] | None = None
         self._temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
             self._writer = self._open(self._temporary)
@@ -94,6 +99,7 @@ class ParquetSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._thread.shutdown()
         # A writer that is closed early writes a footer; its file goes away all the same.
         with suppress(OSError, pa.ArrowException):
             self._writer.close()
@@ -103,7 +109,6 @@ class ParquetSink:
         """Append rows."""
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
-        self._rows += batch.num_rows
         if self._pending_rows >= _GROUP_ROWS:
             self._flush()
 
@@ -111,6 +116,8 @@ class ParquetSink:
         """Finish the file; rows that do not stay cost a second pass over it."""
         try:
             self._flush()
+            self._wait()
+            self._thread.shutdown()
             self._writer.close()
             if keep is not None and not keep.all():
                 self._rewrite(keep)
@@ -121,14 +128,21 @@ class ParquetSink:
             raise _unwritable(self.path, error) from error
 
     def _flush(self) -> None:
+        self._wait()
         if self._pending:
             table = pa.Table.from_batches(self._pending, schema=self._schema)
+            self._written = self._thread.submit(self._writer.write_table, table, row_group_size=_GROUP_ROWS)
+            self._pending = []
+            self._pending_rows = 0
+
+    def _wait(self) -> None:
+        """Wait until the rows are written that were handed to the thread, or raise what hindered it."""
+        written, self._written = self._written, None
+        if written is not None:
             try:
-                self._writer.write_table(table, row_group_size=_GROUP_ROWS)
+                written.result()
             except OSError as error:
                 raise _unwritable(self.path, error) from error
-            self._pending.clear()
-            self._pending_rows = 0
 
     def _rewrite(self, keep: NDArray[np.bool_]) -> None:
         second = self._temporary.with_name(f"{self._temporary.name}.kept")
@@ -141,7 +155,14 @@ class ParquetSink:
             second.unlink(missing_ok=True)
 
     def _open(self, path: Path) -> pq.ParquetWriter:
-        return pq.ParquetWriter(path, self._schema, compression="zstd", write_page_checksum=True)
+        # Numbers seldom repeat enough for a dictionary: without one they are written faster, and the file is smaller.
+        texts = [field.name for field in self._schema if _is_text(field.type)]
+        return pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=texts, write_page_checksum=True)
+
+
+def _is_text(data_type: pa.DataType) -> bool:
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)
+    return any(is_kind(data_type) for is_kind in kinds)
 
 
 def _filtered(path: Path, keep: NDArray[np.bool_]) -> Iterator[pa.Table]:
@@ -161,6 +182,6 @@ def _filtered(path: Path, keep: NDArray[np.bool_]) -> Iterator[pa.Table]:
 
 
 def _unwritable(path: Path, error: OSError) -> DataError:
-    return DataError(
-        str(path), f"it cannot be written: {error.strerror or error}. Check the folder and its free space."
-    )
+    # Arrow's own words name the temporary file.
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return DataError(str(path), f"it cannot be written: {reason}. Check the folder and its free space.")

@@ -281,4 +281,6 @@ def _metrics(data: IntegratedData, found: Sequence[PersonalDataCount]) -> dict[s
         for name in count.__slots__:
             if name != "name":
                 metrics[f"data.{table}.rows_{name}"] = float(getattr(count, name))
+        for name in ("in_benchmark", "duplicates"):
+            metrics[f"data.{table}.fraction_{name}"] = getattr(count, name) / count.offered
     return metrics

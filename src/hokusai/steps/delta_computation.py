@@ -110,6 +110,8 @@ def compare_and_output_delta(
         undefined=scores.undefined,
         datasets=data.versions,
         counts=data.counts,
+        overlapping_rows=int(data.overlapping.sum()),
+        notes=data.notes,
     )
     for delta in (*report.deltas, *report.baseline_deltas):
         run.log_metrics(delta_metrics(delta))
@@ -254,16 +256,9 @@ def _document(report: DeltaReport) -> dict[str, JsonValue]:
             }
             for version in report.datasets
         ],
-        "rows": [
-            {
-                "name": count.name,
-                "offered": count.offered,
-                "duplicates": count.duplicates,
-                "in_benchmark": count.in_benchmark,
-                "kept": count.kept,
-            }
-            for count in report.counts
-        ],
+        "rows": [{name: getattr(count, name) for name in count.__slots__} for count in report.counts],
+        "overlapping_benchmark_rows": report.overlapping_rows,
+        "notes": list(report.notes),
     }
 
 

@@ -140,6 +140,16 @@ METRICS = (
             ("kept", "Rows trained on, of"),
         )
     ),
+    *(
+        MetricName(
+            name=f"data.{table}.fraction_{part}",
+            unit="fraction",
+            description=f"Share of the offered rows that {meaning}, of {of}",
+            runs="integrate_contributed_data",
+        )
+        for table, of in (("base", "the base data."), ("contribution.NAME", "a contribution."))
+        for part, meaning in (("in_benchmark", "stand in the benchmark"), ("duplicates", "are not new"))
+    ),
     MetricName(
         name="training.ARM.fit_seconds",
         unit="seconds",
