@@ -14,8 +14,8 @@ import os
 import tempfile
 import zipfile
 from contextlib import chdir
-from importlib.resources import files
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np

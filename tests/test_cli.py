@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 COMMAND = Path(sys.executable).with_name("hokusai")
-COMMANDS = ["demo", "init", "run", "config", "runs", "show", "ui", "sync", "doctor", "audit", "experiments", "journal"]
+COMMANDS = [
+    *("demo", "init", "run", "config", "check", "contract", "dataset", "runs", "show", "ui", "sync", "doctor", "audit"),
+    *("experiments", "journal"),
+]
 FILES = sorted(path.name for path in packaged_data().iterdir())
 
 
@@ -329,7 +332,7 @@ def test_config_prints_every_setting_and_where_it_came_from(
     assert set(printed) == set(setting_keys())
     assert printed["project"] == ('"penguins"', "evaluation.toml, line 5")
     assert printed["data.base"][0] == json.dumps(str(here / "base.csv"))
-    assert printed["data.delimiter"] == ('","', "default")
+    assert printed["data.delimiter"] == ('""', "default")
     assert printed["training.seeds"] == ("8", "environment variable HOKUSAI_TRAINING_SEEDS")
     assert printed["tracking.uri"] == ('"http://localhost:1"', "environment variable MLFLOW_TRACKING_URI")
     assert printed["tracking.experiment"] == ('"mine"', "environment variable MLFLOW_EXPERIMENT_NAME")

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hokusai.config import PipelineConfig, load_config, load_tracking, require_valid, setting_keys
+from hokusai.datasets.personal_data_kinds import KINDS
 from hokusai.errors import ConfigurationError
 from hokusai.steps.baseline_loader import BaselineSettings
 from hokusai.steps.data_settings import ContributionSettings, DataSettings
@@ -127,7 +128,7 @@ def test_an_unknown_key_of_a_contribution_is_refused_with_its_line() -> None:
         ("data", "features = 3", "data.features: got 3: input should be a valid array."),
         ("data", 'features = "a,b"', 'data.features: got "a,b": input should be a valid array.'),
         ("data", 'delimiter = ";;"', 'data.delimiter: got ";;": string should have at most 1 character.'),
-        ("data", 'types = { a = "text" }', "input should be 'int', 'float', 'string' or 'bool'."),
+        ("data", 'types = { a = "text" }', "input should be 'int', 'float', 'string', 'bool', 'date', "),
         ("data", 'benchmark_overlap = "keep"', "input should be 'remove' or 'refuse'."),
         ("data", "exclude = [2020-01-01]", "data.exclude: got the date or time 2020-01-01, expected a text"),
         ("training", "parameters = { C = 07:30:00 }", "got the date or time 07:30:00, expected a text"),
@@ -221,8 +222,17 @@ def test_a_data_file_that_is_not_there_is_refused_with_key_line_and_full_path(
     assert error.problem == f"no such file: {folder / 'nowhere.csv'}. Put it there, or name another."
 
 
-def test_a_folder_is_no_data_file() -> None:
-    assert "no such file" in refusal(FILE.replace('"base.csv"', '"."')).problem
+def test_a_folder_or_a_pattern_may_stand_for_the_files_of_a_table() -> None:
+    for path in (".", "b*.csv", "[a-c]*.csv"):
+        assert accepted(FILE.replace('"base.csv"', f'"{path}"')).data.base.name == path.removeprefix(".") or path == "."
+    assert "no file fits" in refusal(FILE.replace('"base.csv"', '"x*.csv"')).problem
+
+
+def test_a_table_in_memory_needs_no_file_and_must_play_a_part() -> None:
+    missing = FILE.replace('"base.csv"', '"nowhere.csv"')
+    assert accepted(missing, in_memory=("base",)).data.base.name == "nowhere.csv"
+    assert "no such file" in refusal(missing, in_memory=("benchmark",)).problem
+    assert "a table was given for 'bsae', expected one for 'base', 'benchmark'" in refusal(in_memory=("bsae",)).problem
 
 
 @pytest.mark.parametrize("project", ["a b", "a/b", "-a", "", "x" * 101, "pingüino"])
@@ -389,7 +399,9 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "data.benchmark_overlap": st.sampled_from(["remove", "refuse"]),
     "data.duplicates": st.sampled_from(["remove", "refuse", "keep"]),
     "data.near_duplicates": st.sampled_from(["report", "remove", "off"]),
-    "data.personal_data": st.dictionaries(TEXTS, st.sampled_from(["refuse", "drop", "mask", "hash", "keep"]), max_size=2),
+    "data.personal_data": st.dictionaries(
+        st.sampled_from(KINDS), st.sampled_from(["refuse", "drop", "mask", "hash", "keep"]), max_size=2
+    ),
     "data.hash_key_file": FILES,
     "data.sample_rows": st.integers(0, 2**53),
     "data.snapshots": st.sampled_from(["auto", "always", "never"]),

@@ -344,7 +344,7 @@ def _parse_text(key: str, text: str, origin: Origin) -> Any:
         problem = f"no such setting.{_suggestion(key, setting_keys())} `hokusai config` lists them."
         raise ConfigurationError(problem, key=key, source=str(origin))
     kinds = _flatten(annotation)
-    if not kinds & {int, float, bool, tuple, dict}:
+    if not kinds & {int, float, bool, tuple, dict} and not any(map(dataclasses.is_dataclass, kinds)):
         return text
     if tuple in kinds and not text.lstrip().startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]

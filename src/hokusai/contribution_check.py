@@ -6,7 +6,7 @@ whatever step 2 would refuse or remove becomes a finding, and every finding is t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,7 +80,12 @@ def check_contribution(path: Path, config: PipelineConfig) -> CheckReport:
     for batch in table.to_batches():
         scanner.update(batch)
     personal_data = scanner.counts()
-    findings = [*offered.misfits, *personal_data_findings(personal_data, settings.personal_data)]
+    findings = [*offered.misfits]
+    for finding in personal_data_findings(personal_data, settings.personal_data):
+        # An evaluation never reads the column, and whoever is handed the file does.
+        is_unused = finding.column not in columns.names
+        unused = replace(finding, severity="warning", advice="No evaluation needs the column: take it out.")
+        findings.append(unused if is_unused else finding)
     if sources.contract is not None:
         findings += check_contract(table, sources.contract, source=str(path))
     label = settings.label if settings.label in table.column_names else None
@@ -243,8 +248,7 @@ def _overlap_findings(
         number = getattr(counts, check)
         if number:
             places = tuple(int(rows[place]) + 1 for place in first_rows.get(check, ()))
-            share = number / counts.offered
-            message = f"{number:,} row{'' if number == 1 else 's'} ({share:.1%}) {meaning}."
+            message = f"Rows that {meaning}: {number:,} ({number / counts.offered:.1%})."
             yield Finding(
                 check=check, severity=severity, rows=number, first_rows=places, message=message, advice=consequence
             )

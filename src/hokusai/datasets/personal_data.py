@@ -303,11 +303,11 @@ def personal_data_findings(
             Finding(
                 check="personal_data",
                 severity={"refuse": "error", "keep": "warning"}.get(treatment, "note"),  # type: ignore[arg-type]
-                message=f"column {count.column!r} {sure} personal data ({count.kind}) in {rows}. {done}",
+                message=f"Column {count.column!r} {sure} personal data ({count.kind}) in {rows}.",
                 column=count.column,
                 rows=count.rows,
                 first_rows=count.first_rows,
-                advice=advice and f"{advice} to drop, mask or hash.",
+                advice=f"{done} {advice} to drop, mask or hash." if advice else done,
             )
         )
     return tuple(findings)
