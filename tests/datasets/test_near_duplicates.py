@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,14 @@ import pytest
 from faker import Faker
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 from hokusai.datasets.near_duplicates import NearDuplicates
 from hokusai.datasets.word_hashes import words_of
 from hokusai.errors import DataError, SchemaMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 REFERENCE, BASE, PLANTS = 3_000, 6_000, 1_000
 ALLOWED = 0.001
@@ -147,6 +152,7 @@ def test_exact_copies_in_the_base_do_not_blind_the_search(reference: pd.DataFram
     base = pd.concat([measurements(BASE, np.random.default_rng(13)), reference])
     search = NearDuplicates(arrow(reference), base=arrow(base), features=COLUMNS)
     assert search.verdicts[0].is_evidence
+    assert share_found(search, reference, np.arange(REFERENCE)) == 1
 
 
 def test_a_missing_column_and_one_of_another_kind_are_refused(numbers: NearDuplicates) -> None:
@@ -156,6 +162,78 @@ def test_a_missing_column_and_one_of_another_kind_are_refused(numbers: NearDupli
     assert missing.value.missing == ("colour",)
     with pytest.raises(DataError, match=r"number_0.*expected numbers"):
         numbers.find(table.set_column(0, "number_0", pa.array(["a", "b", "c"])))
+
+
+def test_rows_that_share_most_numbers_to_the_digit_hide_no_noise() -> None:
+    rng = np.random.default_rng(16)
+    hours = pd.DataFrame(rng.normal(size=(800, 6)), columns=list("abcdef"))
+
+    def flights(rows: int) -> pd.DataFrame:
+        table = hours.iloc[rng.integers(0, len(hours), rows)].reset_index(drop=True)
+        return table.assign(
+            minute=rng.integers(0, 60, rows) * 1.0,
+            distance=rng.choice(np.arange(40) * 31.7, rows),
+            carrier=rng.choice(list("ABCDEFGH"), rows),
+        )
+
+    benchmark, base = flights(4_000), flights(20_000)
+    names = benchmark.columns.tolist()
+    search = NearDuplicates(arrow(benchmark), base=arrow(base), features=names)
+    (verdict,) = search.verdicts
+    assert verdict.radius == pytest.approx(0.035)
+    assert "minute" in verdict.concealing
+    assert "a" not in verdict.concealing
+    copies = benchmark.copy()
+    for name in names[:-1]:
+        copies[name] += rng.normal(size=len(copies)) * 0.03 * benchmark[name].std()
+    assert share_found(search, copies, np.arange(4_000)) >= 0.99
+    replaced = benchmark.assign(a=rng.normal(size=4_000))
+    assert (search.find(arrow(replaced)) >= 0).mean() >= 0.99
+    assert (search.find(arrow(flights(50_000))) >= 0).mean() < 2 * ALLOWED
+
+
+@pytest.mark.parametrize("data", [load_wine, load_diabetes, load_breast_cancer])
+def test_a_base_of_some_dozen_rows_costs_no_recall(data: Callable[..., Any]) -> None:
+    table = data(as_frame=True).data.sample(frac=1, random_state=0).reset_index(drop=True)
+    benchmark, base, fresh = table[:60], table[60:120], table[120:]
+    search = NearDuplicates(arrow(benchmark), base=arrow(base), features=table.columns.tolist())
+    rng = np.random.default_rng(17)
+    copies = benchmark + rng.normal(size=benchmark.shape) * 0.03 * benchmark.std().to_numpy()
+    assert share_found(search, copies, np.arange(60)) >= 0.99
+    last = table.columns[-1]
+    replaced = benchmark.assign(**{last: benchmark[last].to_numpy() + 9})
+    assert share_found(search, replaced, np.arange(60)) >= 0.99
+    assert (search.find(arrow(fresh)) == -1).all()
+
+
+def test_a_small_base_that_resembles_the_benchmark_narrows_the_radius() -> None:
+    rng = np.random.default_rng(18)
+    names = [f"number_{at}" for at in range(8)]
+    benchmark = pd.DataFrame(rng.normal(size=(300, 8)), columns=names)
+    base = benchmark + rng.normal(size=(300, 8)) * 0.03
+    (verdict,) = NearDuplicates(arrow(benchmark), base=arrow(base), features=names).verdicts
+    assert not verdict.is_evidence or (verdict.radius or 0) < 0.01
+
+
+def test_rows_of_common_values_are_said_to_be_too_common(reference: pd.DataFrame) -> None:
+    table = reference.copy()
+    table.loc[::10, COLUMNS[:8]] = None
+    base = measurements(BASE, np.random.default_rng(19))
+    base.loc[::10, COLUMNS[:8]] = None
+    search = NearDuplicates(arrow(table), base=arrow(base), features=COLUMNS)
+    (verdict,) = search.verdicts
+    assert verdict.searchable == pytest.approx(0.9)
+    assert "10 % of benchmark rows are too common" in verdict.reason
+    assert (search.find(arrow(table[::10])) == -1).all()
+
+
+def test_exact_copies_in_a_small_base_do_not_blind_the_search() -> None:
+    rng = np.random.default_rng(20)
+    names = [f"number_{at}" for at in range(8)]
+    benchmark = pd.DataFrame(rng.normal(size=(300, 8)), columns=names)
+    base = pd.concat([pd.DataFrame(rng.normal(size=(300, 8)), columns=names), benchmark])
+    (verdict,) = NearDuplicates(arrow(benchmark), base=arrow(base), features=names).verdicts
+    assert verdict.radius == pytest.approx(0.035)
 
 
 FOOTER = (
@@ -270,3 +348,84 @@ def test_four_precise_columns_are_too_few_whatever_the_base_says() -> None:
     made = [pd.DataFrame(rng.normal(size=(5_000, 4)), columns=list("abcd")) for _ in range(2)]
     search = NearDuplicates(arrow(made[0].head(500)), base=arrow(made[1]), features=list("abcd"))
     assert not search.verdicts[0].is_evidence
+
+
+def sentences(count: int, seed: int, *, shortest: int = 8, longest: int = 19) -> list[str]:
+    """Different texts of some words each, from a vocabulary in which some words are far more common than others."""
+    rng = np.random.default_rng(seed)
+    frequency = 1 / np.arange(1, 3_001)
+    words = np.array([f"word{number:x}" for number in range(3_000)])
+    lengths = rng.integers(shortest, longest + 1, count)
+    return [" ".join(rng.choice(words, length, p=frequency / frequency.sum())) for length in lengths]
+
+
+@pytest.fixture(scope="module")
+def short_texts() -> list[str]:
+    return sentences(1_500, 21)
+
+
+@pytest.fixture(scope="module")
+def short_search(short_texts: list[str]) -> NearDuplicates:
+    return NearDuplicates(pa.table({"t": short_texts}), base=pa.table({"t": sentences(3_000, 22)}), features=["t"])
+
+
+@pytest.mark.parametrize(("shortest", "longest"), [(8, 11), (12, 19)])
+def test_short_texts_with_a_tenth_of_their_words_edited_are_found(
+    short_search: NearDuplicates, short_texts: list[str], shortest: int, longest: int
+) -> None:
+    rng = np.random.default_rng(23)
+    chosen = [at for at, text in enumerate(short_texts) if shortest <= len(text.split()) <= longest]
+    edited = []
+    for at in chosen:
+        words = short_texts[at].split()
+        for place in rng.choice(len(words), round(len(words) / 10), replace=False):
+            words[place] = f"other{rng.integers(1_000)}"
+        edited.append(" ".join(words))
+    assert (short_search.find(pa.table({"t": edited})) == np.array(chosen)).mean() >= 0.95
+
+
+def test_short_texts_inside_longer_ones_are_all_found(short_search: NearDuplicates, short_texts: list[str]) -> None:
+    around = sentences(1_500, 24, shortest=40, longest=60)
+    longer = [f"{before} {text} {before}" for before, text in zip(around, short_texts, strict=True)]
+    assert (short_search.find(pa.table({"t": longer})) == np.arange(1_500)).all()
+
+
+def test_a_turn_of_phrase_makes_no_copy(short_search: NearDuplicates, short_texts: list[str]) -> None:
+    borrowed = []
+    for text, own in zip(short_texts, sentences(1_500, 25, shortest=12, longest=16), strict=True):
+        borrowed.append(" ".join([*text.split()[:6], *own.split()[:9]]))
+    long_enough = [phrase for phrase, text in zip(borrowed, short_texts, strict=True) if len(text.split()) >= 12]
+    assert (short_search.find(pa.table({"t": long_enough})) >= 0).mean() < 2 * ALLOWED
+
+
+def test_base_texts_that_say_the_same_words_do_not_blind_the_search(short_texts: list[str]) -> None:
+    shouted = [text.upper() + "!" for text in short_texts]
+    base = pa.table({"t": [*sentences(3_000, 22), *shouted]})
+    (verdict,) = NearDuplicates(pa.table({"t": short_texts}), base=base, features=["t"]).verdicts
+    assert verdict.is_evidence
+    assert verdict.short_threshold == pytest.approx(0.5)
+
+
+def test_an_edited_mail_that_shares_a_footer_with_all_is_found_by_its_own_words(
+    text_search: NearDuplicates, texts: list[str]
+) -> None:
+    fresh = [f"{own_part(mail)} {FOOTER}" for mail in e_mails(len(texts), 26)]
+    copies = [f"{own_part(text)} {FOOTER}" for text in texts]
+    found = text_search.find(pa.table({"text": [*fresh, *copies]}))
+    assert (found[len(texts) :] == np.arange(len(texts))).all()
+    assert (found[: len(texts)] >= 0).mean() < ALLOWED
+
+
+def test_the_first_word_of_a_row_does_not_join_the_last_of_the_row_before() -> None:
+    together = words_of(pa.array(["alpha beta", "gamma", "", "delta"]))
+    alone = [words_of(pa.array([text])).hashes for text in ("alpha beta", "gamma", "delta")]
+    assert together.counts.tolist() == [2, 1, 0, 1]
+    assert (together.hashes == np.concatenate(alone)).all()
+
+
+def test_the_shingles_of_a_row_end_with_it(short_texts: list[str]) -> None:
+    halves = [part for text in short_texts for part in (" ".join(text.split()[:4]), " ".join(text.split()[4:8]))]
+    joined = pa.table({"t": [f"{one} {other}" for one, other in zip(halves[::2], halves[1::2], strict=True)]})
+    search = NearDuplicates(joined, base=pa.table({"t": sentences(3_000, 27)}), features=["t"])
+    assert (search.find(joined) >= 0).mean() > 0.99
+    assert (search.find(pa.table({"t": halves})) == -1).all()

@@ -194,7 +194,7 @@ def test_a_feature_that_is_not_there_is_refused_with_those_that_are(tmp_path: Pa
     ],
 )
 def test_tables_that_nothing_can_be_learnt_from_are_refused(
-    arguments: dict[str, str], message: str, tmp_path: Path
+    arguments: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=message):
         integrate(tmp_path, MORE, **arguments)

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hokusai.analysis.metrics import METRICS, metrics_for
+from hokusai.datasets.provenance import PROVENANCE
 from hokusai.errors import ConfigurationError, DataError
 from hokusai.models.trainers import make_trainer
 from hokusai.records import (
@@ -82,6 +83,8 @@ def integrated(labels: list[Any], *, base_labels: list[Any] | None = None, kept:
             ContributionCounts(name="base", offered=len(base), duplicates=0, in_benchmark=0, kept=len(base)),
             ContributionCounts(name="more", offered=9, duplicates=9 - kept, in_benchmark=0, kept=kept),
         ),
+        provenance=PROVENANCE.empty_table(),
+        overlapping=np.zeros(len(labels), dtype=np.bool_),
     )
 
 

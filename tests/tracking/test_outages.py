@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 import subprocess
@@ -95,7 +96,8 @@ def sync(*arguments: str) -> int:
 
 
 def results(report: DeltaReport) -> tuple[object, ...]:
-    return report.deltas, report.decision, report.datasets
+    # When a version was made is the one thing that differs.
+    return report.deltas, report.decision, [dataclasses.replace(version, created="") for version in report.datasets]
 
 
 # --- what an evaluation says and leaves, whatever its server does ----------------------------------------------------

@@ -241,7 +241,7 @@ def _version(document: dict[str, Any]) -> DatasetVersion:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         msg = f"expected a text, got a {type(value).__name__}"
-        raise TypeError(msg)
+        raise ValueError(msg)  # noqa: TRY004  (one reader turns them all into a DataError)
     return value
 
 

@@ -47,6 +47,10 @@ def _is_list_of(kind: type) -> Callable[[object], bool]:
     return lambda value: isinstance(value, list) and all(type(item) is kind for item in value)
 
 
+def _is_mapping_to(kind: type) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, dict) and all(type(item) is kind for item in value.values())
+
+
 # The annotations of the parameter schema, as values read from JSON.
 _TYPES: dict[str, Callable[[object], bool]] = {
     "str": lambda value: isinstance(value, str),
@@ -57,6 +61,8 @@ _TYPES: dict[str, Callable[[object], bool]] = {
     "tuple[str, ...]": _is_list_of(str),
     "tuple[int, ...]": _is_list_of(int),
     "Mapping[str, Any]": lambda value: isinstance(value, dict),
+    "Mapping[str, str]": _is_mapping_to(str),
+    "Mapping[str, int]": _is_mapping_to(int),
 }
 
 
