@@ -717,9 +717,9 @@ class Tree:
             [Param(*item) for item in params.items()],
         )
         self.client.log_inputs(new, run.inputs.dataset_inputs if run.inputs else [])
-        for item in self.client.list_artifacts(run.info.run_id):
-            content = Path(self.client.download_artifacts(run.info.run_id, item.path)).read_bytes()
-            log_bytes(self.client, new, item.path, content)
+        folder = Path(self.client.download_artifacts(run.info.run_id, ""))
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            log_bytes(self.client, new, file.relative_to(folder).as_posix(), file.read_bytes())
         self.client.delete_run(run.info.run_id)
         self.client.set_terminated(new, end_time=end)
         self.ids[step] = new
@@ -1185,7 +1185,7 @@ def test_an_empty_run_lacks_everything_that_an_evaluation_has(law_client: Mlflow
 def test_every_type_of_the_parameter_schema_is_known_and_tells_right_from_wrong() -> None:
     kinds = {str(item.type) for schema in completeness._SCHEMAS.values() for item in dataclasses.fields(schema)}
     assert kinds == set(completeness._TYPES)
-    values: list[Any] = ["x", None, True, 1, 0.5, ["x"], [1], {}]
+    values: list[Any] = ["x", None, True, 1, 0.5, ["x"], [1], {}, {"x": "y"}, {"x": 1}]
     fitting = {kind: [value for value in values if is_right(value)] for kind, is_right in completeness._TYPES.items()}
     assert fitting == {
         "str": ["x"],
@@ -1195,7 +1195,9 @@ def test_every_type_of_the_parameter_schema_is_known_and_tells_right_from_wrong(
         "float": [1, 0.5],
         "tuple[str, ...]": [["x"]],
         "tuple[int, ...]": [[1]],
-        "Mapping[str, Any]": [{}],
+        "Mapping[str, Any]": [{}, {"x": "y"}, {"x": 1}],
+        "Mapping[str, str]": [{}, {"x": "y"}],
+        "Mapping[str, int]": [{}, {"x": 1}],
     }
 
 

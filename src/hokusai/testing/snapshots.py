@@ -54,6 +54,8 @@ _LARGEST_TEXT = 1 << 20
 _SHORTEST_KEY_END = 8
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 _RANDOM_NAME = re.compile(r"([a-z]+)-([a-z]+)-\d{1,4}")
+# When a dataset's manifest was made.
+_MADE = re.compile(r'("date(?:Created|Published)": ")[^"]*')
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ROOT = r"(?:/|[A-Za-z]:[\\/]+)"
 # Folders may have spaces in them where quotation marks say where the path ends, and not elsewhere.
@@ -192,7 +194,8 @@ def run_snapshot(
 
     Ids of the tree's runs and models become ``<run>`` and ``<model>``, the evaluation's key ``<evaluation>``, names
     that MLflow made up ``<generated>``, dates in names ``<date>``, and the folder of an absolute path ``<folder>``. The
-    same is done to artifacts that are text (UTF-8, up to 1 MiB) before they are measured; the snapshot says where.
+    same is done to artifacts that are text (UTF-8, up to 1 MiB) before they are measured, and to the times at which
+    manifests of datasets were made; the snapshot says where.
 
     Args:
         run: The run, or its id. It is read from the store again.
@@ -346,7 +349,7 @@ class _Writer:
 
     def _clean(self, content: bytes) -> bytes:
         try:
-            return self._replaced(content.decode()).encode()
+            return _MADE.sub(r"\1<time>", self._replaced(content.decode())).encode()
         except UnicodeDecodeError:
             return content
 
