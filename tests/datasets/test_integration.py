@@ -148,6 +148,17 @@ def test_benchmark_rows_are_refused_when_the_policy_says_so() -> None:
     assert integrate({"gift": FRESH}, policy=policy).of("gift").kept == 40
 
 
+def test_a_few_near_rows_are_taken_out_and_more_than_chance_explains_are_refused() -> None:
+    policy = IntegrationPolicy(benchmark_overlap="refuse")
+    many = people(6000, seed=8, first=40_000)
+    # Of 6,000 rows, 6 may be near by chance, and 3 standard deviations more: 13.
+    few = integrate({"gift": pa.concat_tables([many, noisy(BENCHMARK.slice(0, 8))])}, policy=policy)
+    assert (few.of("gift").benchmark_near, few.of("gift").kept) == (8, 6000)
+    with pytest.raises(BenchmarkLeakError) as raised:
+        integrate({"gift": pa.concat_tables([many, noisy(BENCHMARK.slice(0, 20))])}, policy=policy)
+    assert raised.value.rows == 20
+
+
 REPEATED = {
     "one": pa.concat_tables([FRESH, FRESH.slice(0, 3), respelled(BASE.slice(0, 2))]),
     "two": pa.concat_tables([MORE, FRESH.slice(5, 4)]),

@@ -122,6 +122,7 @@ def test_a_torn_line_at_any_place_is_mended_and_open_runs_end_at_the_last_entry(
         assert (folder / JOURNAL_FILE).read_bytes() == content
 
 
+@pytest.mark.slow
 def test_what_was_recorded_before_any_kill_is_in_mlflow_after_sync_and_a_second_sync_changes_nothing(
     whole: Path, tmp_path: Path
 ) -> None:

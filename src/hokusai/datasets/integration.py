@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from hokusai.datasets.leakage import BENCHMARK_CODES, DUPLICATE_CODES, Code, Screen
 from hokusai.datasets.merging import merge_by_key
 from hokusai.datasets.near_duplicates import NearDuplicates
+from hokusai.datasets.nearness import ALLOWED_FALSE_ALARMS
 from hokusai.datasets.provenance import PROVENANCE, provenance_of
 from hokusai.datasets.row_digests import row_digests
 from hokusai.datasets.sampling import strata_of, stratified_sample
@@ -331,8 +332,10 @@ class Integrator:
     def _require_policy(self, part: _Part) -> None:
         """Refuse the table as the policy says, once all of its rows are counted."""
         leaked = part.count(BENCHMARK_CODES)
+        is_near_by_chance = leaked == part.counts["benchmark_near"] <= _most_near_by_chance(part.offered)
         # Honest rows of a narrow table equal benchmark rows by chance: they are removed, and nobody is accused.
-        if leaked and self._policy.benchmark_overlap == "refuse" and not self._screen.narrowness:
+        is_innocent = is_near_by_chance or bool(self._screen.narrowness)
+        if leaked and self._policy.benchmark_overlap == "refuse" and not is_innocent:
             raise BenchmarkLeakError(part.source, rows=leaked)
         repeated = part.count(DUPLICATE_CODES)
         if repeated and self._policy.duplicates == "refuse":
@@ -366,6 +369,12 @@ class Integrator:
             for part, span in zip(self._parts, spans, strict=True):
                 part.counts["key_conflicts"] = int(conflict[span].sum())
                 part.counts["replaced"] = int((drawn[span] & ~keep[span]).sum())
+
+
+def _most_near_by_chance(rows: int) -> float:
+    """How many of so many honest rows may be near the benchmark: as calibrated, and three standard deviations more."""
+    expected = ALLOWED_FALSE_ALARMS * rows
+    return float(expected + 3 * np.sqrt(expected))
 
 
 def _numbered(pieces: Iterable[_Piece], *, first: int = 0) -> Iterator[tuple[int, _Piece]]:
