@@ -204,3 +204,11 @@ def test_a_column_is_described_once() -> None:
     column = ColumnContract(name="x", type="int", nullable=False)
     with pytest.raises(ConfigurationError, match="'x' is described twice"):
         Contract(columns=(column, column), label="x")
+
+
+def test_a_long_word_inside_a_text_of_several_lines_is_read_at_once(tmp_path: Path) -> None:
+    word = "a" * 200  # trying every division of it into shorter words would take longer than the sun will shine
+    path = tmp_path / "contract.toml"
+    text = f'format = "hokusai-contract/1"\nlabel = "y"\n[columns.y]\ntype = "int"\nnullable = false\ndescription = """\n{word}!\n"""\n'
+    path.write_text(text, encoding="utf-8")
+    assert load_contract(path).columns[0].description == f"{word}!\n"
