@@ -207,8 +207,9 @@ def test_a_column_is_described_once() -> None:
 
 
 def test_a_long_word_inside_a_text_of_several_lines_is_read_at_once(tmp_path: Path) -> None:
-    word = "a" * 200  # trying every division of it into shorter words would take longer than the sun will shine
+    word = "a" * 200  # trying every division of it into shorter words would take for ever
     path = tmp_path / "contract.toml"
-    text = f'format = "hokusai-contract/1"\nlabel = "y"\n[columns.y]\ntype = "int"\nnullable = false\ndescription = """\n{word}!\n"""\n'
+    text = 'format = "hokusai-contract/1"\nlabel = "y"\n[columns.y]\ntype = "int"\nnullable = false\n'
+    text += f'description = """\n{word}!\n"""\n'
     path.write_text(text, encoding="utf-8")
     assert load_contract(path).columns[0].description == f"{word}!\n"
