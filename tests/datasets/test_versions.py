@@ -295,6 +295,7 @@ def test_what_is_no_manifest_of_ours_is_refused(content: bytes) -> None:
 @given(data=st.data())
 def test_a_damaged_manifest_is_a_version_or_a_refusal(data: st.DataObject) -> None:
     document: Any = to_croissant(example())
+    untouched = to_croissant(example())
     place = document
     while True:
         key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
@@ -303,6 +304,7 @@ def test_a_damaged_manifest_is_a_version_or_a_refusal(data: st.DataObject) -> No
             continue
         place[key] = data.draw(st.sampled_from([None, -1, 1.5, True, "x", [], {}, [None]]))
         break
+    assert to_croissant(example()) == untouched  # no two documents share a part
     try:
         read = from_croissant(document)
     except DataError:

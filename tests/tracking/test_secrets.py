@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hokusai.tracking.secrets import REDACTED, is_secret_name, redact_text, redact_texts, redact_values
@@ -159,6 +159,10 @@ def test_an_allowed_name_keeps_its_value_wholly() -> None:
     assert redact_texts({"x.token": "abc"}, allowed=["y.token", "toke"]) == {"x.token": REDACTED}
 
 
+@example(
+    "curl -H 'Authorization: Bearer hunter2-Tr0ub4dor' https://hosthttps://host/p?token=hunter2-Tr0ub4dor&v=1"
+    "AKIAQ3EGR7TZ5X2PLM4Npostgresql+psycopg2://mlflow:hunter2-Tr0ub4dor@db:5432/mlflow"
+)
 @given(TEXTS)
 def test_redacting_a_text_twice_changes_nothing(text: str) -> None:
     once = redact_text(text)

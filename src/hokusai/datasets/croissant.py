@@ -6,6 +6,7 @@ What Croissant has no word for (content digest, counts, parents' digests) stands
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from pathlib import PurePosixPath, PureWindowsPath
@@ -140,7 +141,7 @@ def to_croissant(version: DatasetVersion, *, snapshot: DatasetFile | None = None
     files = _distribution(version, snapshot)
     columns = _columns(version)
     document: dict[str, JsonValue] = {
-        "@context": _CONTEXT,
+        "@context": copy.deepcopy(_CONTEXT),  # the caller's own, to change as they like
         "@type": "sc:Dataset",
         "@id": _urn(version.digest),
         "conformsTo": _CONFORMS_TO,

@@ -337,6 +337,8 @@ _REST_OF_LINE = re.compile(r"""[^\r\n"'\\]++""")
 # Code in a traceback names where a secret comes from.
 _REFERENCE = re.compile(r"(?:self|cls|args|config|settings|os|getpass|env|environ)(?:\.[A-Za-z_]\w*+)++[(\[]*+")
 
+_ROUNDS = 4
+
 
 def redact_text(text: str) -> str:
     """Return the text with ``[redacted]`` in the place of every credential that shows itself.
@@ -347,6 +349,15 @@ def redact_text(text: str) -> str:
     """
     if _TRIGGER.search(text.lower()) is None:
         return text
+    for _ in range(_ROUNDS):
+        # What is taken out may leave behind what only now reads as a credential.
+        before, text = text, _redacted(text)
+        if text == before:
+            break
+    return text
+
+
+def _redacted(text: str) -> str:
     if "-----BEGIN " in text:
         text = _redact_key_blocks(text)
     if "eyJ" in text:
