@@ -186,6 +186,7 @@ def notes(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
             yield fact
 
 
+@pytest.mark.slow
 def test_a_session_of_a_stranger_passes_and_leaves_nothing_behind(stranger: Path) -> None:
     output = call(stranger, "-c", _SESSION)
     assert "11 passed" in output, output
@@ -206,6 +207,7 @@ def test_a_session_of_a_stranger_passes_and_leaves_nothing_behind(stranger: Path
     assert all(Path(path).exists() for path in stores)
 
 
+@pytest.mark.slow
 def test_the_example_of_the_documentation_passes_and_workers_share_nothing(stranger: Path) -> None:
     from mlflow import MlflowClient
 

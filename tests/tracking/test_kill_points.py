@@ -232,6 +232,7 @@ sys.exit("killed at every request, and never at the last")
 """
 
 
+@pytest.mark.slow
 def test_a_shipper_killed_after_any_of_its_requests_leaves_nothing_undone_and_nothing_twice(
     record_evaluation: Callable[..., Path],
     mlflow_server: MockMlflowServer,

@@ -110,6 +110,7 @@ def test_a_store_that_cannot_be_made_is_refused_in_a_sentence(tmp_path: Path, pl
         create_sqlite_store(tmp_path / place)
 
 
+@pytest.mark.slow
 def test_processes_that_make_one_new_store_at_once_all_log_in_it(
     store_uri: str, tmp_path: Path, subprocess_environment: dict[str, str]
 ) -> None:
