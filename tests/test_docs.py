@@ -127,9 +127,12 @@ SLOW_PAGES = {"docs/datasets.md", "docs/experiments.md", "docs/outages.md", "doc
 
 
 def pages_with(language: str) -> list[Any]:
-    """Return the pages that have blocks of a language; the slow ones run with the slow tests."""
+    """Return the pages that have blocks of a language; those with slow commands run with the slow tests."""
     pages = sorted({item.page for item in blocks(language)})
-    return [pytest.param(page, marks=pytest.mark.slow) if page in SLOW_PAGES else page for page in pages]
+    return [
+        pytest.param(page, marks=pytest.mark.slow) if language == "console" and page in SLOW_PAGES else page
+        for page in pages
+    ]
 
 
 @pytest.mark.parametrize("page", pages_with("python"))
