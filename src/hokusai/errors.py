@@ -17,7 +17,12 @@ and what to do next. ``exit_code`` is what the command line returns for it.
     │   ├── DuplicateRowsError      contributed rows are not new, and the policy is to refuse them
     │   └── BenchmarkLeakError      rows of the benchmark stand in the training data
     ├── ModelError                a model cannot be loaded, trained or used
-    │   └── UntrustedModelError     loading it would run code from the file
+    │   ├── UntrustedModelError     loading it would run code from the file
+    │   ├── ModelDigestError        its files are not those that were recorded
+    │   ├── ModelSignatureError     the table is not what it predicts from
+    │   ├── ModelNotFoundError      no model answers to the given address or digest
+    │   ├── TrainingError           a fit did not succeed
+    │   └── PromotionError          an alias may not be moved, or somebody else has moved it
     ├── TrackingError             facts about a run cannot be recorded or shipped
     │   ├── InvalidFactError        a name or value cannot be recorded
     │   ├── JournalError            the local journal is damaged, locked or unwritable
@@ -44,14 +49,19 @@ __all__ = [
     "HokusaiError",
     "InvalidFactError",
     "JournalError",
+    "ModelDigestError",
     "ModelError",
+    "ModelNotFoundError",
+    "ModelSignatureError",
     "NotOfflineError",
     "PersonalDataError",
+    "PromotionError",
     "RunNotFoundError",
     "SchemaMismatchError",
     "TableLimitError",
     "TrackingError",
     "TrackingServerError",
+    "TrainingError",
     "UnreadableTableError",
     "UntrustedModelError",
     "ValueMismatchError",
@@ -236,8 +246,102 @@ class UntrustedModelError(ModelError):
     def __init__(self, source: str, reason: str) -> None:
         self.source = source
         super().__init__(
-            f"{source}: refused: {reason}. Save the model as skops (skops.io.dump) and give that file instead."
+            f"{source}: refused: {reason}. Either save the model as skops (skops.io.dump) and give that file instead, "
+            "or trust exactly this one: write its SHA-256 under baseline.trusted_sha256."
         )
+
+
+class ModelDigestError(ModelError):
+    """A model's files are not those that were recorded: something was swapped, edited or lost.
+
+    Attributes:
+        source: The address or file of the model.
+        what: What differs, such as ``model.skops``.
+        expected: The recorded SHA-256; empty when nothing was recorded of it.
+        found: The SHA-256 of what is there; empty when there is nothing.
+    """
+
+    def __init__(self, source: str, *, what: str, expected: str, found: str) -> None:
+        self.source, self.what, self.expected, self.found = source, what, expected, found
+        recorded = f"SHA-256 {expected} was recorded" if expected else "nothing was recorded of it"
+        there = f"SHA-256 {found} is there" if found else "it is not there"
+        super().__init__(
+            f"{source}: {what} is not what was recorded: {recorded}, {there}. The files were changed after the model "
+            "was logged; use another version, or train and register the model again."
+        )
+
+
+class ModelSignatureError(ModelError):
+    """A table is not what a model predicts from.
+
+    Attributes:
+        source: The address or file of the model.
+        missing: Columns that the model needs and the table lacks.
+        mismatched: Per column of another type: its name, the type that the model needs, the type that is there.
+    """
+
+    def __init__(
+        self, source: str, *, missing: Collection[str] = (), mismatched: Collection[tuple[str, str, str]] = ()
+    ) -> None:
+        self.source, self.missing, self.mismatched = source, tuple(sorted(missing)), tuple(sorted(mismatched))
+        problems = [f"needs the column {name!r}, which is not among the features" for name in self.missing]
+        problems += [f"needs {name!r} as {wanted}, got {found}" for name, wanted, found in self.mismatched]
+        super().__init__(
+            f"{source}: cannot score the benchmark: {'; '.join(problems)}. Name missing columns under data.features, "
+            "declare types under data.types, or give a model that was trained on this table's columns."
+        )
+
+
+class ModelNotFoundError(ModelError):
+    """No model answers to the given address, alias or digest.
+
+    Attributes:
+        model: What was asked for.
+    """
+
+    def __init__(self, model: str, *, store: str) -> None:
+        self.model = model
+        super().__init__(
+            f"no model {model!r} in {store}, expected models:/name/version, models:/name@alias, runs:/id/path, the id "
+            "of a logged model, or a digest. List what is there with `hokusai model list`."
+        )
+
+
+class TrainingError(ModelError):
+    """A fit did not succeed.
+
+    Attributes:
+        trainer: The trainer's name.
+        seed: The seed of the fit.
+        reason: One sentence.
+    """
+
+    def __init__(self, trainer: str, *, seed: int, reason: str) -> None:
+        self.trainer, self.seed, self.reason = trainer, seed, reason
+        super().__init__(f"{trainer}, seed {seed}: the fit failed: {reason}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel between processes whole."""
+        return _training_error, (self.trainer, self.seed, self.reason)
+
+
+def _training_error(trainer: str, seed: int, reason: str) -> TrainingError:
+    return TrainingError(trainer, seed=seed, reason=reason)
+
+
+class PromotionError(ModelError):
+    """An alias may not be moved, or somebody else has moved it in the meantime.
+
+    Attributes:
+        address: The model version that was to get the alias.
+        alias: The alias.
+    """
+
+    exit_code = 1
+
+    def __init__(self, address: str, *, alias: str, problem: str) -> None:
+        self.address, self.alias = address, alias
+        super().__init__(f"{address} does not become {alias!r}: {problem}")
 
 
 class TrackingError(HokusaiError):

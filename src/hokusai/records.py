@@ -6,7 +6,7 @@ a time is in seconds unless its name says otherwise, and a gain is always toward
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from hokusai.digests import JsonValue
 
 __all__ = [
+    "MODEL_MANIFEST_FILE",
+    "MODEL_MANIFEST_TAG",
+    "MODEL_SHA256_TAG",
     "SEVERITIES",
     "Arm",
     "BaselineModel",
@@ -32,6 +35,7 @@ __all__ = [
     "Decision",
     "DeltaReport",
     "EvaluationIdentity",
+    "FailedFit",
     "Finding",
     "FittedModel",
     "IntegratedData",
@@ -39,12 +43,14 @@ __all__ = [
     "MetricDelta",
     "MetricScores",
     "ModelFile",
+    "ModelVersion",
     "Outcome",
     "Predictions",
     "RunReference",
     "Severity",
     "Task",
     "TrackingSummary",
+    "TrainedModel",
     "TrainedModels",
     "UndefinedMetric",
 ]
@@ -57,6 +63,13 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 """From the highest to the lowest."""
 
 DatasetContext = Literal["base", "contribution", "benchmark", "integrated"]
+
+MODEL_SHA256_TAG = "hokusai.model.sha256"
+"""SHA-256 of a model's file, on the logged model and on the registered version."""
+MODEL_MANIFEST_TAG = "hokusai.model.manifest_sha256"
+"""SHA-256 of the list of all files in a model's folder, likewise."""
+MODEL_MANIFEST_FILE = "hokusai-manifest.json"
+"""That list, in the folder itself, which it does not name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +257,7 @@ class ModelFile:
         inputs: MLflow type of each input column.
         output: MLflow type of the prediction.
         requirements: What to install to load it, as pip requirement lines.
+        example: One made-up typical row by column, for whoever wants to try the model; it copies no row of any table.
     """
 
     name: str
@@ -254,6 +268,20 @@ class ModelFile:
     inputs: Mapping[str, str]
     output: str
     requirements: tuple[str, ...]
+    example: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+class TrainedModel(FittedModel, Protocol):
+    """A model that was fitted here and can be kept. It can be sent to another process."""
+
+    def to_file(self, *, name: str, example: Mapping[str, JsonValue]) -> ModelFile:
+        """Return the model in a safe file format, with MLflow's signature and pinned requirements.
+
+        ``name`` is the model's name within its evaluation; ``example`` a typical row, kept with the model.
+
+        Raises:
+            ModelError: It has parts that cannot be written safely.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,6 +360,7 @@ class IntegratedData:
             file, ``source_row`` in it, counted from 1.
         overlapping: Shape (benchmark rows,): whether a row of the base or of a contribution, as they were offered,
             equals or nearly equals this benchmark row.
+        sample_weight: The column of training weights, which is no feature; None where every row weighs the same.
         notes: What the screening could not decide, one sentence each.
     """
 
@@ -344,7 +373,23 @@ class IntegratedData:
     counts: tuple[ContributionCounts, ...]
     provenance: pa.Table
     overlapping: NDArray[np.bool_]
+    sample_weight: str | None = None
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedFit:
+    """A fit that did not succeed; the other seeds go on without it.
+
+    Attributes:
+        arm: What was fitted.
+        seed: Its seed.
+        reason: One sentence.
+    """
+
+    arm: Arm
+    seed: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,13 +397,15 @@ class TrainedModels:
     """The fits of both arms: same trainer, seeds and settings, without and with the contributions.
 
     Attributes:
-        controls: Fits on the base data, one per seed.
-        candidates: Fits on the integrated data, one per seed.
+        controls: Fits on the base data, one per seed that succeeded in both arms.
+        candidates: Fits on the integrated data, with the same seeds.
         task: What the estimator does.
         classes: Class names in the order of their codes; empty for regression.
-        estimator: The scikit-learn class, by its import path.
+        estimator: The trainer's name, such as the import path of a scikit-learn class.
         is_random: Whether the result depends on the seed.
         model_name: Name under which the candidate of the first seed was logged.
+        model_sha256: SHA-256 of that candidate's model file.
+        failures: Fits that did not succeed; the seed is left out in both arms.
     """
 
     controls: tuple[FittedModel, ...]
@@ -368,6 +415,8 @@ class TrainedModels:
     estimator: str
     is_random: bool
     model_name: str
+    model_sha256: str
+    failures: tuple[FailedFit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -415,6 +464,33 @@ class BenchmarkScores:
     undefined: tuple[UndefinedMetric, ...]
     is_random: bool
     rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersion:
+    """A model that MLflow keeps: a version of a registered model, or a logged model that nobody registered.
+
+    Attributes:
+        address: Where it is, with nothing left to resolve: ``models:/name/version``, ``models:/m-…`` or ``runs:/…``.
+        name: The registered model's name; empty when it is not registered.
+        version: Its version number as text; empty when it is not registered.
+        model_id: MLflow's id of the logged model; empty when there is none.
+        run_id: MLflow's id of the run that it came from; empty when there is none.
+        location: URI of the folder that holds its files.
+        aliases: Aliases that point to it, sorted.
+        tags: Its tags.
+        created: When it was made: UTC, ISO 8601; empty when MLflow does not say.
+    """
+
+    address: str
+    location: str
+    name: str = ""
+    version: str = ""
+    model_id: str = ""
+    run_id: str = ""
+    aliases: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -541,6 +617,7 @@ class DeltaReport:
         counts: What became of the rows of every training table.
         overlapping_rows: Benchmark rows that were met among the offered rows, exactly or nearly.
         notes: What the screening could not decide, one sentence each.
+        model_sha256: SHA-256 of the candidate's model file; empty when none was kept.
         tracking: Where the record is; None until the evaluation has ended.
     """
 
@@ -553,6 +630,7 @@ class DeltaReport:
     counts: tuple[ContributionCounts, ...]
     overlapping_rows: int = 0
     notes: tuple[str, ...] = ()
+    model_sha256: str = ""
     tracking: TrackingSummary | None = None
 
     @property
