@@ -388,6 +388,7 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "data.contributions": st.lists(FILES.map(lambda path: {"path": path}), min_size=1, max_size=2),
     "data.features": st.lists(TEXTS, max_size=3),
     "data.exclude": st.lists(TEXTS, max_size=3),
+    "data.sample_weight": TEXTS,
     "data.types": st.dictionaries(TEXTS, COLUMN_TYPES, max_size=3),
     "data.missing_values": st.lists(TEXTS, max_size=3),
     "data.delimiter": st.sampled_from(["", ",", ";", "\t", "|", "é"]),

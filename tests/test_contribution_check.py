@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hokusai.contribution_check import OVERLAP_CHECKS, check_contribution
+from hokusai.contribution_check import ROW_CHECKS, check_contribution
 from hokusai.errors import DataError
 from hokusai.testing.sample_data import penguins_config, penguins_folder
 from hokusai.tracking.mlflow_config import TrackingSettings
@@ -56,7 +57,7 @@ def test_rows_met_elsewhere_are_counted_with_their_places(tmp_path: Path) -> Non
     )
     report = check(tmp_path, [*dream, *benchmark[:3], flipped, *base[:2], dream[0]])
     findings = found(report)
-    places = {name: findings[name].first_rows for name in OVERLAP_CHECKS if name in findings and name != "undecided"}
+    places = {name: findings[name].first_rows for name in ROW_CHECKS if name in findings and name != "undecided"}
     assert places == {
         "benchmark_exact": (81, 82, 83),
         "benchmark_flipped": (84,),
@@ -104,6 +105,15 @@ def test_rows_without_a_label_are_found_and_the_others_compared(tmp_path: Path) 
     findings = found(report)
     assert findings["missing_label"].rows == 1
     assert findings["benchmark_exact"].first_rows == (4,)
+
+
+def test_rows_without_a_weight_are_found_and_the_others_compared(tmp_path: Path) -> None:
+    dream = lines("dream")[1:]
+    dream[2] = re.sub(r"\b(\d{4})\b", "-1", dream[2], count=1)
+    report = check(tmp_path, dream, sample_weight="body_mass_g")
+    finding = found(report)["wrong_weight"]
+    assert (finding.severity, finding.column, finding.rows, finding.first_rows) == ("error", "body_mass_g", 1, (3,))
+    assert report.counts["kept"] == 79
 
 
 def test_bytes_that_are_no_table_are_refused(tmp_path: Path) -> None:

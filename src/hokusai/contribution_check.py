@@ -20,6 +20,7 @@ from hokusai.datasets.personal_data import PersonalDataScanner, personal_data_fi
 from hokusai.datasets.quality import check_quality
 from hokusai.datasets.reader_process import TableReader
 from hokusai.datasets.row_sinks import MemorySink
+from hokusai.datasets.sample_weights import are_weights
 from hokusai.errors import DataError, ValueMismatchError
 from hokusai.records import CheckReport, Finding
 from hokusai.steps.data_sources import DataSources, Part, common_types, record_batches
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
     from hokusai.records import ContributionCounts, Severity
     from hokusai.steps.data_settings import DataSettings
 
-__all__ = ["OVERLAP_CHECKS", "check_contribution"]
+__all__ = ["ROW_CHECKS", "check_contribution"]
 
-OVERLAP_CHECKS: Mapping[str, str] = {
+ROW_CHECKS: Mapping[str, str] = {
     "benchmark_exact": "a row stands in the benchmark",
     "benchmark_flipped": "a row of the benchmark has these features and another label",
     "benchmark_normalised": "a row equals one of the benchmark but for case, blanks or the last digits of numbers",
@@ -49,9 +50,10 @@ OVERLAP_CHECKS: Mapping[str, str] = {
     "near_base": "a row nearly equals one of the base data",
     "label_conflicts": "a row's features stand in the base data with another label",
     "key_conflicts": "a row has the key of a row before it, and other content",
+    "wrong_weight": "a row's weight is missing, or no finite number, zero or more; with `data.sample_weight` alone",
     "undecided": "what the comparison could not decide, and why",
 }
-"""Every word of :attr:`hokusai.records.Finding.check` that comes from comparing rows, with its meaning."""
+"""Every word of :attr:`hokusai.records.Finding.check` that this module gives, with its meaning."""
 
 _REMOVED = "An evaluation removes them."
 
@@ -180,9 +182,11 @@ def _compared(
     complete = np.ones(offered.num_rows, dtype=np.bool_)
     for name in (columns.label, *columns.key):
         complete &= offered[name].is_valid().to_numpy()
+    wrong = _wrong_weights(offered, columns)
+    complete[wrong] = False
     rows = np.flatnonzero(complete)
     if not len(rows):
-        return _Compared(findings=(), counts={})
+        return _Compared(findings=_weight_findings(wrong, columns), counts={})
     integrator = Integrator(
         base,
         benchmark,
@@ -198,10 +202,33 @@ def _compared(
     integrator.add("contribution", record_batches(offered.take(rows)), source=str(path))
     integrator.name_files([("", len(rows))])
     _, counts = integrator.finish()
-    findings = [*_overlap_findings(counts, integrator.first_rows("contribution"), rows, settings)]
+    findings = [*_weight_findings(wrong, columns)]
+    findings += _overlap_findings(counts, integrator.first_rows("contribution"), rows, settings)
     findings += [Finding(check="undecided", severity="note", message=note) for note in integrator.notes]
     numbers = {name: getattr(counts, name) for name in counts.__slots__ if name != "name"}
     return _Compared(findings=tuple(findings), counts=numbers | {"offered": offered.num_rows})
+
+
+def _wrong_weights(table: pa.Table, columns: Columns) -> NDArray[np.int64]:
+    """The rows that have no weight where every row needs one."""
+    if columns.sample_weight is None:
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(~are_weights(table[columns.sample_weight]))
+
+
+def _weight_findings(wrong: NDArray[np.int64], columns: Columns) -> tuple[Finding, ...]:
+    if not len(wrong):
+        return ()
+    finding = Finding(
+        check="wrong_weight",
+        severity="error",
+        column=columns.sample_weight,
+        rows=len(wrong),
+        first_rows=tuple(int(row) + 1 for row in wrong[:5]),
+        message=f"{len(wrong)} rows have no weight, or one that is no finite number, zero or more.",
+        advice="Mend the values; a row that shall not count has the weight 0.",
+    )
+    return (finding,)
 
 
 def _overlap_findings(

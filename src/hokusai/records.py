@@ -406,6 +406,7 @@ class TrainedModels:
         model_name: Name under which the candidate of the first seed was logged.
         model_sha256: SHA-256 of that candidate's model file.
         failures: Fits that did not succeed; the seed is left out in both arms.
+        notes: What a reader of the scores should know, such as a class that the base lacks; one sentence each.
     """
 
     controls: tuple[FittedModel, ...]
@@ -417,6 +418,7 @@ class TrainedModels:
     model_name: str
     model_sha256: str
     failures: tuple[FailedFit, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -616,7 +618,7 @@ class DeltaReport:
         datasets: Every dataset with its content digest.
         counts: What became of the rows of every training table.
         overlapping_rows: Benchmark rows that were met among the offered rows, exactly or nearly.
-        notes: What the screening could not decide, one sentence each.
+        notes: What a reader of the numbers should know, such as what the screening could not decide; one sentence each.
         model_sha256: SHA-256 of the candidate's model file; empty when none was kept.
         tracking: Where the record is; None until the evaluation has ended.
     """

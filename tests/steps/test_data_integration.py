@@ -205,6 +205,53 @@ def test_an_empty_contribution_is_refused_by_its_file(tmp_path: Path) -> None:
         integrate(tmp_path, MORE, "a,b,y\n")
 
 
+WEIGHED_BASE, WEIGHED_MORE = "a,w,y\n1,1,0\n2,0.5,1\n", "a,w,y\n4,2,0\n1,9,0\n"
+WEIGHED_BENCHMARK = "a,w,y\n8,1,0\n9,1,1\n"
+
+
+def test_weights_are_no_feature_and_rows_are_not_compared_by_them(tmp_path: Path) -> None:
+    data, journal = integrate(
+        tmp_path, WEIGHED_MORE, base=WEIGHED_BASE, benchmark=WEIGHED_BENCHMARK, sample_weight="w"
+    )
+    assert (data.features, data.sample_weight) == (("a",), "w")
+    assert data.integrated["w"].to_pylist() == [1, 0.5, 2]
+    assert data.counts[1].duplicates_base == 1
+    recorded = next(each for each in journal.operations if isinstance(each, LogParameters))
+    assert recorded.parameters["data.sample_weight"] == "w"
+
+
+@pytest.mark.parametrize(
+    ("table", "value", "message"),
+    [
+        ("base", "", r"base\.csv: column 'w', data row 3: got no value, expected finite numbers, zero or more"),
+        ("benchmark", "-1", r"benchmark\.csv: column 'w', data row 3: got -1\.0"),
+        ("contribution", "-0.5", r"c0\.csv: column 'w', data row 3: got -0\.5"),
+        ("contribution", "", r"c0\.csv: column 'w', data row 3: got no value"),
+    ],
+)
+def test_a_weight_that_is_none_is_refused_by_its_place(table: str, value: str, message: str, tmp_path: Path) -> None:
+    tables = {"base": WEIGHED_BASE, "contribution": WEIGHED_MORE, "benchmark": WEIGHED_BENCHMARK}
+    tables[table] += f"7,{value},1\n"
+    with pytest.raises(DataError, match=message):
+        integrate(
+            tmp_path,
+            tables["contribution"],
+            base=tables["base"],
+            benchmark=tables["benchmark"],
+            sample_weight="w",
+            types={"w": "float"},
+        )
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [("y", "'y' is the label, a key or a feature"), ("v", "no column 'v' to weigh rows by")],
+)
+def test_a_column_that_cannot_be_a_weight_is_refused(weight: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(HokusaiError, match=message):
+        integrate(tmp_path, MORE, sample_weight=weight)
+
+
 @pytest.mark.parametrize("table", ["base", "contribution"])
 def test_a_benchmark_row_anywhere_in_training_is_refused_by_policy(table: str, tmp_path: Path) -> None:
     leak = "8,x,0\n"

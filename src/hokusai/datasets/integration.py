@@ -21,6 +21,7 @@ from hokusai.datasets.near_duplicates import NearDuplicates
 from hokusai.datasets.nearness import ALLOWED_FALSE_ALARMS
 from hokusai.datasets.provenance import PROVENANCE, provenance_of
 from hokusai.datasets.row_digests import row_digests
+from hokusai.datasets.sample_weights import require_weights
 from hokusai.datasets.sampling import strata_of, stratified_sample
 from hokusai.errors import BenchmarkLeakError, DataError, DuplicateRowsError
 from hokusai.records import ContributionCounts
@@ -59,11 +60,13 @@ class Columns:
         label: The column to predict.
         features: The columns to predict from.
         key: The columns that tell rows apart; empty unless rows are merged by key.
+        sample_weight: The column of training weights, by which no rows are compared; None when there is none.
     """
 
     label: str
     features: tuple[str, ...]
     key: tuple[str, ...] = ()
+    sample_weight: str | None = None
 
     @property
     def content(self) -> list[str]:
@@ -73,7 +76,8 @@ class Columns:
     @property
     def names(self) -> list[str]:
         """All of them, each once, in the order of the integrated table."""
-        return list(dict.fromkeys([*self.content, *self.key]))
+        weight = [] if self.sample_weight is None else [self.sample_weight]
+        return list(dict.fromkeys([*self.content, *self.key, *weight]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +211,8 @@ class Integrator:
     def _take_base(self, base: pa.Table, offered: OfferedRows, *, sample_rows: int) -> pa.Table:
         part = _Part(name="base", source=offered.source, sample_rows=sample_rows, files=offered.files)
         self._parts.append(part)
+        if (weight := self._columns.sample_weight) is not None:
+            require_weights(base[weight], name=weight, source=part.source)
         screening = self._screen.base
         kept = [
             self._take(part, batch, screening.codes[start : start + batch.num_rows])
@@ -241,7 +247,7 @@ class Integrator:
         Raises:
             BenchmarkLeakError: Rows stand in the benchmark and the policy is to refuse them.
             DuplicateRowsError: Rows are not new and the policy is to refuse them.
-            DataError: There are no rows, or a row has no label or no key.
+            DataError: There are no rows, or a row has no label, no key or no weight.
         """
         part = _Part(name=name, source=source, sample_rows=sample_rows)
         self._parts.append(part)
@@ -328,6 +334,8 @@ class Integrator:
                 what = "label" if name == self._columns.label else "key"
                 problem = f"data row {row} has no {name!r}, the {what}. Fill it in, or take the row out."
                 raise DataError(part.source, problem)
+        if (weight := self._columns.sample_weight) is not None:
+            require_weights(batch.column(weight), name=weight, source=part.source, rows_before=part.offered)
 
     def _require_policy(self, part: _Part) -> None:
         """Refuse the table as the policy says, once all of its rows are counted."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from hokusai.datasets.sample_weights import require_weights
 from hokusai.digests import file_sha256
 from hokusai.errors import DataError
 from hokusai.records import DatasetFile, IntegratedData
@@ -147,6 +148,7 @@ def _parameters(sources: DataSources, settings: DataSettings, columns: Columns) 
         merge=settings.merge,
         winner=settings.winner,
         key=columns.key,
+        sample_weight=columns.sample_weight,
         contract="" if settings.contract is None else file_sha256(settings.contract),
         types=sources.reading.types,
         personal_data={str(kind): treatment for kind, treatment in settings.personal_data.items()},
@@ -165,6 +167,8 @@ def _require_usable(table: pa.Table, source: str, columns: Columns, *, is_base: 
         row = pc.index(table[columns.label].is_null(), value=True).as_py() + 1
         problem = f"{missing} rows have no {columns.label!r}, first data row {row}. "
         raise DataError(source, f"{problem}Fill the label in, or take them out.")
+    if columns.sample_weight is not None:
+        require_weights(table[columns.sample_weight], name=columns.sample_weight, source=source)
     for name in columns.features if is_base else ():
         if table[name].null_count == table.num_rows:
             problem = f'column {name!r} has no value in any row. Leave it out: data.exclude = ["{name}"].'
@@ -207,6 +211,7 @@ def _integrate(
         counts=counts,
         provenance=integrator.provenance,
         overlapping=integrator.overlapping,
+        sample_weight=columns.sample_weight,
         notes=integrator.notes,
     )
 

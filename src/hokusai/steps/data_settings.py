@@ -55,8 +55,10 @@ class DataSettings:
         benchmark: What models are scored on.
         label: The column to predict.
         contributions: What is offered, at least one; all of them are added together.
-        features: The columns to predict from; empty means every column of the base but the label and the key.
+        features: The columns to predict from; empty means every column of the base but label, key and weight.
         exclude: Columns to leave out of the features.
+        sample_weight: A column of every table that says how much its rows count in training: finite numbers, not
+            negative. It is no feature. Empty: every row counts the same.
         contract: A data contract that every table must keep; it declares the types of the columns.
         types: Declared column types, for files that do not declare them and columns that are not in a contract.
         missing_values: Texts that mean "no value" in CSV files.
@@ -89,6 +91,7 @@ class DataSettings:
     contributions: Annotated[tuple[ContributionSettings, ...], Len(1)]
     features: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    sample_weight: str = ""
     contract: Path | None = None
     types: dict[str, ColumnType] = field(default_factory=dict)
     missing_values: tuple[str, ...] = ("",)

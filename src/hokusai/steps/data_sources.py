@@ -160,7 +160,9 @@ class DataSources:
 
     def columns_to_read(self) -> list[str] | None:
         """The columns of the base that are needed, or None for all of them."""
-        wanted = [*self._settings.features, self._settings.label, *self.key] if self._settings.features else []
+        settings = self._settings
+        weight = [settings.sample_weight] if settings.sample_weight else []
+        wanted = [*settings.features, settings.label, *self.key, *weight] if settings.features else []
         described = [column.name for column in self.contract.columns] if self.contract else []
         return list(dict.fromkeys([*wanted, *described])) or None
 
@@ -175,6 +177,8 @@ class DataSources:
         named = [("data.label", settings.label, "to predict")]
         named += [("data.key", name, "to tell rows apart") for name in self.key]
         named += [("data.exclude", name, "to leave out") for name in settings.exclude]
+        if settings.sample_weight:
+            named.append(("data.sample_weight", settings.sample_weight, "to weigh rows by"))
         if not settings.features:
             named += [("data.types", name, "to declare") for name in settings.types]
         for key, name, purpose in named:
@@ -182,13 +186,17 @@ class DataSources:
                 raise DataError(source, f"no column {name!r} {purpose} ({key}); found {listed}.")
         if settings.label in self.key:
             raise ConfigurationError(f"{settings.label!r} is the label. Choose other columns.", key="data.key")
-        others = {settings.label, *self.key, *settings.exclude}
+        if settings.sample_weight in (settings.label, *self.key, *settings.features):
+            problem = f"{settings.sample_weight!r} is the label, a key or a feature. Choose another column."
+            raise ConfigurationError(problem, key="data.sample_weight")
+        others = {settings.label, *self.key, *settings.exclude, settings.sample_weight}
         # A key that the contract names is no feature either: it tells rows apart and says nothing about them.
         others |= set(self.contract.key if self.contract and not settings.features else ())
         features = tuple(name for name in dict.fromkeys(settings.features or found) if name not in others)
         if not features:
             raise DataError(source, "no column is left to predict from; expected at least one feature.")
-        return Columns(label=settings.label, features=features, key=self.key)
+        weight = settings.sample_weight or None
+        return Columns(label=settings.label, features=features, key=self.key, sample_weight=weight)
 
 
 def record_batches(table: pa.Table) -> list[pa.RecordBatch]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Metric,
         MetricScores,
         Outcome,
+        TrainedModels,
         UndefinedMetric,
     )
     from hokusai.tracking.run import Run
@@ -76,6 +77,7 @@ def compare_and_output_delta(
     *,
     metric: str,
     identity: EvaluationIdentity,
+    models: TrainedModels,
     scores: BenchmarkScores,
     data: IntegratedData,
     run: Run,
@@ -89,6 +91,7 @@ def compare_and_output_delta(
         settings: The bar.
         metric: Name of the metric that decides.
         identity: The evaluation, and where its outputs go.
+        models: What step 3 trained.
         scores: What step 4 found.
         data: What step 2 integrated.
         run: The step's run.
@@ -111,7 +114,8 @@ def compare_and_output_delta(
         datasets=data.versions,
         counts=data.counts,
         overlapping_rows=int(data.overlapping.sum()),
-        notes=data.notes,
+        notes=(*data.notes, *models.notes),
+        model_sha256=models.model_sha256,
     )
     for delta in (*report.deltas, *report.baseline_deltas):
         run.log_metrics(delta_metrics(delta))
@@ -246,6 +250,7 @@ def _document(report: DeltaReport) -> dict[str, JsonValue]:
         },
         "deltas": [_delta_document(delta) for delta in (*report.deltas, *report.baseline_deltas)],
         "undefined": [{"metric": item.name, "arm": item.arm, "reason": item.reason} for item in report.undefined],
+        "model_sha256": report.model_sha256 or None,
         "datasets": [
             {
                 "name": version.name,

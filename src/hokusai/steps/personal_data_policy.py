@@ -71,11 +71,11 @@ class PersonalDataPolicy:
         """The columns that are left when those with personal data to drop are dropped.
 
         Raises:
-            PersonalDataError: The label or the key would go, or every feature.
+            PersonalDataError: The label, the key or the weight would go, or every feature.
         """
         dropped = columns_to_drop(found, self._treatments)
         features = tuple(name for name in columns.features if name not in dropped)
-        lost = [name for name in (columns.label, *columns.key) if name in dropped]
+        lost = [name for name in (columns.label, *columns.key, columns.sample_weight) if name in dropped]
         if lost or not features:
             raise PersonalDataError(source, found=[(name, "what is to be dropped") for name in lost or dropped])
         return replace(columns, features=features)

@@ -101,6 +101,7 @@ class IntegrateContributedDataParameters:
     merge: str = parameter("data.merge", "How rows come together: append, update or replace.")
     winner: str = parameter("data.winner", "Which of two rows with one key counts: first or last.")
     key: tuple[str, ...] = parameter("data.key", "The columns by which rows are merged; empty unless they are.")
+    sample_weight: str | None = parameter("data.sample_weight", "The column of training weights; null without one.")
     contract: str = parameter("data.contract", "SHA-256 of the data contract's file; empty without one.")
     types: Mapping[str, str] = parameter("data.types", "Declared column types, the contract's included.")
     personal_data: Mapping[str, str] = parameter(
