@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
+import signal
 import socket
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from hokusai.cli import main
 from hokusai.testing import sample_data
 from hokusai.tracking.mlflow_config import TrackingSettings
 
@@ -32,6 +35,37 @@ def clean_environment() -> dict[str, str]:
     """Return this process's environment without settings of MLflow and Hokusai, and with MLflow's telemetry off."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     return kept | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+class Outcome(NamedTuple):
+    """What a command returned and printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def value(self) -> Any:
+        """The JSON that was printed."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcome]]:
+    """Call a command in this process, which spares the import of MLflow."""
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        code = ended.value.code
+        assert code is None or isinstance(code, int)
+        output = capsys.readouterr()
+        return Outcome(code or 0, output.out, output.err)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
 
 
 class UnreliableServer:

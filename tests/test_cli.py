@@ -15,12 +15,11 @@ import urllib.request
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from hokusai.cli import main
 from hokusai.cli.arguments import make_parser
 from hokusai.config import setting_keys
 from hokusai.testing.sample_data import penguins_folder as packaged_data
@@ -30,7 +29,9 @@ with warnings.catch_warnings(action="ignore"):  # MLflow warns while it is impor
     from mlflow import MlflowClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from tests.conftest import Outcome
 
 COMMAND = Path(sys.executable).with_name("hokusai")
 COMMANDS = [
@@ -45,32 +46,6 @@ def own_environment(**variables: str) -> dict[str, str]:
     return kept | {"MLFLOW_DISABLE_TELEMETRY": "true"} | variables
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a command returned and printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Done]]:
-    """Call a command in this process, which spares the import of MLflow."""
-    handler = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments: str) -> Done:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        code = ended.value.code
-        output = capsys.readouterr()
-        return Done(code if isinstance(code, int) else 0, output.out, output.err)
-
-    yield run
-    signal.signal(signal.SIGTERM, handler)
-
-
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to stand in."""
@@ -78,21 +53,29 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class ShellLine(NamedTuple):
+    """What a line in a shell returned and printed."""
+
+    code: int
+    out: str
+    err: str
+
+
 @dataclass(frozen=True)
 class Evaluated:
     """A folder in which ``init`` and ``run`` were called, by the lines that they print."""
 
     folder: Path
-    init: Done
-    run: Done
+    init: ShellLine
+    run: ShellLine
 
 
-def shell(line: str, folder: Path) -> Done:
+def shell(line: str, folder: Path) -> ShellLine:
     """Run a line as somebody would who copies it from the terminal."""
     done = subprocess.run(
         ["sh", "-c", line], cwd=folder, env=own_environment(), capture_output=True, text=True, check=False
     )
-    return Done(done.returncode, done.stdout, done.stderr)
+    return ShellLine(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +86,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
     return Evaluated(parent / "my evaluation", init, run)
 
 
-def next_lines(done: Done) -> dict[str, str]:
+def next_lines(done: ShellLine) -> dict[str, str]:
     """Return the lines that a command proposes, by what they are for."""
     for line in done.out.splitlines():
         if line.startswith("Next: "):
@@ -116,7 +99,7 @@ def next_lines(done: Done) -> dict[str, str]:
 # --- help and usage --------------------------------------------------------------------------------------------------
 
 
-def test_help_lists_every_command_and_the_exit_codes(call: Callable[..., Done]) -> None:
+def test_help_lists_every_command_and_the_exit_codes(call: Callable[..., Outcome]) -> None:
     done = call("--help")
     assert (done.code, done.err) == (0, "")
     listed = re.findall(r"(?m)^    (\w+)(?: |$)", done.out)
@@ -125,7 +108,7 @@ def test_help_lists_every_command_and_the_exit_codes(call: Callable[..., Done]) 
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself_and_each_of_its_flags(command: str, call: Callable[..., Done]) -> None:
+def test_every_command_explains_itself_and_each_of_its_flags(command: str, call: Callable[..., Outcome]) -> None:
     done = call(command, "--help")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"usage: hokusai {command} ")
@@ -143,7 +126,7 @@ def test_the_flags_for_settings_name_settings_that_there_are() -> None:
     assert keys <= set(setting_keys())
 
 
-def test_the_version_is_printed(call: Callable[..., Done]) -> None:
+def test_the_version_is_printed(call: Callable[..., Outcome]) -> None:
     assert re.fullmatch(r"hokusai \d+\.\d+\.\d+\n", call("--version").out)
 
 
@@ -157,7 +140,7 @@ def test_the_version_is_printed(call: Callable[..., Done]) -> None:
         (["runs", "--limit", "few"], "invalid int value: 'few'"),
     ],
 )
-def test_bad_usage_ends_with_two(arguments: list[str], message: str, call: Callable[..., Done]) -> None:
+def test_bad_usage_ends_with_two(arguments: list[str], message: str, call: Callable[..., Outcome]) -> None:
     done = call(*arguments)
     assert (done.code, done.out) == (2, "")
     assert message in done.err
@@ -166,14 +149,14 @@ def test_bad_usage_ends_with_two(arguments: list[str], message: str, call: Calla
 # --- init ------------------------------------------------------------------------------------------------------------
 
 
-def test_init_writes_the_examples_files_as_they_are_shipped(call: Callable[..., Done], here: Path) -> None:
+def test_init_writes_the_examples_files_as_they_are_shipped(call: Callable[..., Outcome], here: Path) -> None:
     done = call("init", "deep/folder")
     assert (done.code, done.err) == (0, "")
     written = {path.name: path.read_bytes() for path in (here / "deep/folder").iterdir()}
     assert written == {path.name: path.read_bytes() for path in packaged_data().iterdir()}
 
 
-def test_init_takes_the_current_folder_by_default(call: Callable[..., Done], here: Path) -> None:
+def test_init_takes_the_current_folder_by_default(call: Callable[..., Outcome], here: Path) -> None:
     (here / "notes.txt").write_text("mine", encoding="utf-8")
     assert call("init").code == 0
     assert sorted(path.name for path in here.iterdir()) == sorted([*FILES, "notes.txt"])
@@ -181,7 +164,7 @@ def test_init_takes_the_current_folder_by_default(call: Callable[..., Done], her
 
 @pytest.mark.parametrize("name", FILES)
 def test_init_refuses_a_folder_that_has_one_of_the_files_and_leaves_it_untouched(
-    name: str, call: Callable[..., Done], here: Path
+    name: str, call: Callable[..., Outcome], here: Path
 ) -> None:
     (here / name).write_text("mine", encoding="utf-8")
     done = call("init", ".")
@@ -190,7 +173,7 @@ def test_init_refuses_a_folder_that_has_one_of_the_files_and_leaves_it_untouched
     assert {path.name: path.read_text(encoding="utf-8") for path in here.iterdir()} == {name: "mine"}
 
 
-def test_init_refuses_a_place_that_is_no_folder(call: Callable[..., Done], here: Path) -> None:
+def test_init_refuses_a_place_that_is_no_folder(call: Callable[..., Outcome], here: Path) -> None:
     (here / "file").write_text("mine", encoding="utf-8")
     done = call("init", "file/folder")
     assert done.code == 2
@@ -243,7 +226,7 @@ def test_the_command_that_run_proposes_shows_the_evaluation(evaluated: Evaluated
 
 
 def test_run_as_json_prints_the_artifact_and_ends_with_one_when_the_contribution_is_not_accepted(
-    evaluated: Evaluated, call: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+    evaluated: Evaluated, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(evaluated.folder)
     done = call("run", "--json", "--contribution", "wrong=torgersen_mislabelled.csv", "--output", "out/delta.json")
@@ -278,7 +261,7 @@ def test_run_as_json_prints_the_artifact_and_ends_with_one_when_the_contribution
     ],
 )
 def test_bad_input_ends_with_two_and_one_line_before_any_work(
-    arguments: list[str], message: str, call: Callable[..., Done], here: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], message: str, call: Callable[..., Outcome], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["hokusai"])
     assert call("init").code == 0
@@ -291,7 +274,7 @@ def test_bad_input_ends_with_two_and_one_line_before_any_work(
 
 
 def test_the_trace_of_an_error_is_shown_with_debug_alone_and_changes_no_exit_code(
-    call: Callable[..., Done], here: Path
+    call: Callable[..., Outcome], here: Path
 ) -> None:
     quiet = call("run", str(here / "nowhere.toml"))
     loud = call("run", "--debug", str(here / "nowhere.toml"))
@@ -301,7 +284,7 @@ def test_the_trace_of_an_error_is_shown_with_debug_alone_and_changes_no_exit_cod
     assert loud.err.endswith(quiet.err)
 
 
-def test_a_wrong_name_in_the_file_is_refused_with_its_line(call: Callable[..., Done], here: Path) -> None:
+def test_a_wrong_name_in_the_file_is_refused_with_its_line(call: Callable[..., Outcome], here: Path) -> None:
     call("init")
     text = (here / "evaluation.toml").read_text(encoding="utf-8").replace('"accuracy"', '"acuracy"')
     (here / "evaluation.toml").write_text(text, encoding="utf-8")
@@ -314,7 +297,7 @@ def test_a_wrong_name_in_the_file_is_refused_with_its_line(call: Callable[..., D
 # --- config ----------------------------------------------------------------------------------------------------------
 
 
-def printed_config(done: Done) -> dict[str, tuple[str, str]]:
+def printed_config(done: Outcome) -> dict[str, tuple[str, str]]:
     """Return value and origin of every setting that ``config`` prints."""
     assert (done.code, done.err) == (0, "")
     rows = [re.split(r"\s{2,}", line.strip()) for line in done.out.splitlines()[2:]]
@@ -322,7 +305,7 @@ def printed_config(done: Done) -> dict[str, tuple[str, str]]:
 
 
 def test_config_prints_every_setting_and_where_it_came_from(
-    call: Callable[..., Done], here: Path, monkeypatch: pytest.MonkeyPatch
+    call: Callable[..., Outcome], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call("init")
     monkeypatch.setenv("HOKUSAI_TRAINING_SEEDS", "8")
@@ -340,7 +323,7 @@ def test_config_prints_every_setting_and_where_it_came_from(
 
 
 def test_a_flag_beats_the_environment_and_the_environment_the_file(
-    call: Callable[..., Done], here: Path, monkeypatch: pytest.MonkeyPatch
+    call: Callable[..., Outcome], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call("init")
     text = (here / "evaluation.toml").read_text(encoding="utf-8")
@@ -363,7 +346,7 @@ def test_a_flag_beats_the_environment_and_the_environment_the_file(
 
 
 def test_runs_lists_the_evaluations_with_delta_and_decision(
-    evaluated: Evaluated, call: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+    evaluated: Evaluated, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(evaluated.folder)
     done = call("runs", "--limit", "100")
@@ -377,7 +360,7 @@ def test_runs_lists_the_evaluations_with_delta_and_decision(
 
 
 def test_show_prints_parameters_metrics_datasets_and_artifacts_of_a_run_by_id_or_name(
-    evaluated: Evaluated, call: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+    evaluated: Evaluated, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(evaluated.folder)
     (row,) = [line.split() for line in call("runs").out.splitlines() if "accept" in line]
@@ -397,7 +380,7 @@ def test_show_prints_parameters_metrics_datasets_and_artifacts_of_a_run_by_id_or
 
 
 def test_show_says_when_there_is_no_such_run(
-    evaluated: Evaluated, call: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+    evaluated: Evaluated, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(evaluated.folder)
     done = call("show", "nothing")
@@ -405,7 +388,7 @@ def test_show_says_when_there_is_no_such_run(
     assert "no run 'nothing' in sqlite:///" in done.err
 
 
-def test_sync_of_nothing_is_done_at_once_and_makes_no_store(call: Callable[..., Done], here: Path) -> None:
+def test_sync_of_nothing_is_done_at_once_and_makes_no_store(call: Callable[..., Outcome], here: Path) -> None:
     done = call("sync")
     assert (done.code, done.err) == (0, "")
     assert done.out == f"0 journals looked at in {here / '.hokusai'}, 0 could not be shipped.\n"
@@ -413,7 +396,7 @@ def test_sync_of_nothing_is_done_at_once_and_makes_no_store(call: Callable[..., 
 
 
 def test_sync_leaves_what_has_been_shipped_as_it_is(
-    evaluated: Evaluated, call: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+    evaluated: Evaluated, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(evaluated.folder)
     before = call("runs", "--limit", "100").out

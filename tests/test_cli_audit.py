@@ -5,50 +5,30 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 import hokusai
-from hokusai.cli import main
 from hokusai.tracking.mlflow_client import MlflowStore
 from hokusai.tracking.shipper import DirectShipping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.conftest import Outcome
 
     from hokusai.testing.plugin import MlflowAddress
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a command returned and printed."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
 def audit(
-    capsys: pytest.CaptureFixture[str], mlflow_store: MlflowAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Outcome]]:
-    """Call the command in this process, for a fresh store."""
-    handler = signal.getsignal(signal.SIGTERM)
+    call: Callable[..., Outcome], mlflow_store: MlflowAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    """Call the command for a fresh store."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> Outcome:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(("audit", *arguments, "--tracking-uri", mlflow_store.uri))
-        output = capsys.readouterr()
-        return Outcome(ended.value.code if isinstance(ended.value.code, int) else 0, output.out, output.err)
-
-    yield call
-    signal.signal(signal.SIGTERM, handler)
+    return lambda *arguments: call("audit", *arguments, "--tracking-uri", mlflow_store.uri)
 
 
 @pytest.fixture

@@ -4,44 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hokusai.cli import main
 from hokusai.datasets.contract_file import load_contract
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-
-@dataclass(frozen=True)
-class Done:
-    """What a command returned and printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Done]]:
-    """Call a command in this process."""
-    handler = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments: str) -> Done:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        code = ended.value.code
-        output = capsys.readouterr()
-        return Done(code if isinstance(code, int) else 0, output.out, output.err)
-
-    yield run
-    signal.signal(signal.SIGTERM, handler)
+    from tests.conftest import Outcome
 
 
 @pytest.fixture
@@ -64,7 +38,7 @@ def broken(project: Path) -> str:
     return "broken.csv"
 
 
-def test_an_honest_file_passes_with_what_is_good_to_know(project: Path, call: Callable[..., Done]) -> None:
+def test_an_honest_file_passes_with_what_is_good_to_know(project: Path, call: Callable[..., Outcome]) -> None:
     assert project.is_dir()
     done = call("check", "dream.csv")
     assert (done.code, done.err) == (0, "")
@@ -75,14 +49,16 @@ def test_an_honest_file_passes_with_what_is_good_to_know(project: Path, call: Ca
 
 
 @pytest.mark.parametrize(("fail_on", "code"), [("error", 1), ("warning", 1), ("never", 0)])
-def test_the_exit_code_is_what_was_asked_for(project: Path, call: Callable[..., Done], fail_on: str, code: int) -> None:
+def test_the_exit_code_is_what_was_asked_for(
+    project: Path, call: Callable[..., Outcome], fail_on: str, code: int
+) -> None:
     done = call("check", broken(project), "--fail-on", fail_on)
     assert done.code == code
     assert "has no value in any row" in done.out
     assert done.out.index("error") < done.out.index("note")
 
 
-def test_the_report_is_printed_as_json_and_written_as_a_page(project: Path, call: Callable[..., Done]) -> None:
+def test_the_report_is_printed_as_json_and_written_as_a_page(project: Path, call: Callable[..., Outcome]) -> None:
     done = call("check", broken(project), "--json", "--html", "check.html")
     document = json.loads(done.out)
     assert (document["format"], document["worst"], done.code) == ("hokusai-check/1", "error", 1)
@@ -92,14 +68,14 @@ def test_the_report_is_printed_as_json_and_written_as_a_page(project: Path, call
 
 
 @pytest.mark.parametrize("page", [".", "nowhere/check.html"])
-def test_a_page_that_cannot_be_written_is_refused_first(project: Path, call: Callable[..., Done], page: str) -> None:
+def test_a_page_that_cannot_be_written_is_refused_first(project: Path, call: Callable[..., Outcome], page: str) -> None:
     assert project.is_dir()
     done = call("check", "dream.csv", "--html", page)
     assert (done.code, done.out) == (2, "")
     assert "expected the name of a file to write" in done.err
 
 
-def test_what_is_no_table_and_no_configuration_is_bad_input(project: Path, call: Callable[..., Done]) -> None:
+def test_what_is_no_table_and_no_configuration_is_bad_input(project: Path, call: Callable[..., Outcome]) -> None:
     assert project.is_dir()
     for arguments in (("check", "nothing.csv"), ("check", "dream.csv", "--config", "nothing.toml")):
         done = call(*arguments)
@@ -110,7 +86,7 @@ def test_what_is_no_table_and_no_configuration_is_bad_input(project: Path, call:
 # --- contract infer --------------------------------------------------------------------------------------------------
 
 
-def test_a_contract_is_printed_for_the_base_of_the_configuration(project: Path, call: Callable[..., Done]) -> None:
+def test_a_contract_is_printed_for_the_base_of_the_configuration(project: Path, call: Callable[..., Outcome]) -> None:
     done = call("contract", "infer")
     assert (done.code, done.err) == (0, "")
     (project / "contract.toml").write_text(done.out, encoding="utf-8")
@@ -120,7 +96,7 @@ def test_a_contract_is_printed_for_the_base_of_the_configuration(project: Path, 
     assert done.out.startswith("# What a contribution must keep.")
 
 
-def test_a_contract_of_a_file_is_that_of_the_configuration(project: Path, call: Callable[..., Done]) -> None:
+def test_a_contract_of_a_file_is_that_of_the_configuration(project: Path, call: Callable[..., Outcome]) -> None:
     configured = call("contract", "infer", "--output", "configured.toml")
     assert configured.code == 0
     assert 'data.contract = "configured.toml"' in configured.out
@@ -129,7 +105,7 @@ def test_a_contract_of_a_file_is_that_of_the_configuration(project: Path, call: 
     assert load_contract(project / "named.toml") == load_contract(project / "configured.toml")
 
 
-def test_the_key_is_kept_and_must_tell_rows_apart(project: Path, call: Callable[..., Done]) -> None:
+def test_the_key_is_kept_and_must_tell_rows_apart(project: Path, call: Callable[..., Outcome]) -> None:
     (project / "data.csv").write_text("site,day,x\na,1,2.5\na,2,3.5\nb,1,4.5\n", encoding="utf-8")
     done = call("contract", "infer", "data.csv", "--label", "x", "--key", "site", "--key", "day", "--output", "c.toml")
     assert done.code == 0
@@ -141,7 +117,7 @@ def test_the_key_is_kept_and_must_tell_rows_apart(project: Path, call: Callable[
     assert "the key 'site' of an earlier row" in done.err
 
 
-def test_a_file_that_is_there_is_replaced_by_force_alone(project: Path, call: Callable[..., Done]) -> None:
+def test_a_file_that_is_there_is_replaced_by_force_alone(project: Path, call: Callable[..., Outcome]) -> None:
     path = project / "contract.toml"
     path.write_text("edited", encoding="utf-8")
     done = call("contract", "infer", "--output", "contract.toml")
@@ -153,7 +129,7 @@ def test_a_file_that_is_there_is_replaced_by_force_alone(project: Path, call: Ca
 
 
 def test_what_is_not_known_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Done]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Outcome]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done = call("contract", "infer")

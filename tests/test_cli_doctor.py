@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import subprocess
 import sys
@@ -12,32 +11,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hokusai.cli import main
 from hokusai.cli.arguments import make_parser
 from hokusai.tracking.connection import LOST_AFTER_HOURS
 from hokusai.tracking.sqlite_store import create_sqlite_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from tests.conftest import Outcome
 
 
 @pytest.fixture
-def doctor(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., tuple[int, str, str]]]:
-    """Call the command in an empty folder; return exit code, output and errors."""
-    handler = signal.getsignal(signal.SIGTERM)
+def doctor(call: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """Call the command in an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(("doctor", *arguments))
-        output = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, output.out, output.err
-
-    yield call
-    signal.signal(signal.SIGTERM, handler)
+    return lambda *arguments: call("doctor", *arguments)
 
 
 def unused_address() -> str:
@@ -58,7 +46,7 @@ def test_a_laptop_with_nothing_set_is_well_and_stays_empty(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_store_that_works_is_exit_0(doctor: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+def test_a_store_that_works_is_exit_0(doctor: Callable[..., Outcome], tmp_path: Path) -> None:
     create_sqlite_store(tmp_path / "mlflow.db")
     code, out, err = doctor()
     assert (code, err) == (0, "")
@@ -68,7 +56,7 @@ def test_a_store_that_works_is_exit_0(doctor: Callable[..., tuple[int, str, str]
 
 
 def test_a_failed_check_is_exit_1_with_what_was_tried_and_what_to_do(
-    doctor: Callable[..., tuple[int, str, str]],
+    doctor: Callable[..., Outcome],
 ) -> None:
     address = unused_address()
     code, out, _ = doctor("--tracking-uri", f"http://me:hidden@{address}")
@@ -80,7 +68,7 @@ def test_a_failed_check_is_exit_1_with_what_was_tried_and_what_to_do(
     assert out.endswith("Tracking does not work from here: 1 ok, 1 failed, 6 skipped.\n")
 
 
-def test_warnings_alone_are_exit_0(doctor: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+def test_warnings_alone_are_exit_0(doctor: Callable[..., Outcome], tmp_path: Path) -> None:
     (tmp_path / ".hokusai" / "left").mkdir(parents=True)
     (tmp_path / ".hokusai" / "left" / "journal.jsonl").write_bytes(b"")
     code, out, _ = doctor()
@@ -88,7 +76,7 @@ def test_warnings_alone_are_exit_0(doctor: Callable[..., tuple[int, str, str]], 
     assert "warning  journals     1 journal; 1 without an entry: left" in out
 
 
-def test_json_has_every_check(doctor: Callable[..., tuple[int, str, str]]) -> None:
+def test_json_has_every_check(doctor: Callable[..., Outcome]) -> None:
     code, out, _ = doctor("--json", "--tracking-uri", f"http://{unused_address()}")
     value = json.loads(out)
     assert (code, value["ok"]) == (1, False)
@@ -100,18 +88,16 @@ def test_json_has_every_check(doctor: Callable[..., tuple[int, str, str]]) -> No
 @pytest.mark.parametrize(
     "arguments", [("--lost-after", "soon"), ("--lost-after", "0"), ("--lost-after", "nan"), ("x",)]
 )
-def test_bad_usage_is_exit_2(doctor: Callable[..., tuple[int, str, str]], arguments: tuple[str, ...]) -> None:
+def test_bad_usage_is_exit_2(doctor: Callable[..., Outcome], arguments: tuple[str, ...]) -> None:
     code, out, err = doctor(*arguments)
     assert (code, out) == (2, "")
     assert err
 
 
 def test_the_store_of_a_configuration_file_is_the_one_that_is_checked(
-    doctor: Callable[..., tuple[int, str, str]],
-    tmp_path: Path,
+    doctor: Callable[..., Outcome], call: Callable[..., Outcome], tmp_path: Path
 ) -> None:
-    with pytest.raises(SystemExit):
-        main(("init", "project"))
+    assert call("init", "project").code == 0
     address = unused_address()
     file = tmp_path / "project" / "evaluation.toml"
     text = file.read_text("utf-8").replace("[tracking]\n", f'[tracking]\nuri = "http://{address}"\n')

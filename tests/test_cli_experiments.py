@@ -3,48 +3,22 @@
 from __future__ import annotations
 
 import re
-import signal
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hokusai.cli import main
 from hokusai.tracking.journal import JOURNAL_FORMAT, FileJournal
 from hokusai.tracking.mlflow_client import MlflowStore
 from hokusai.tracking.naming import EVALUATION_TAG, RUN_KEY_TAG
 from hokusai.tracking.operations import EndRun, OpenJournal, StartRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from tests.conftest import Outcome
+
 KEY = "20300102-030405-0123abcd"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command returned and printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcome]]:
-    """Call a command in this process, which spares the import of MLflow."""
-    handler = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments: str) -> Outcome:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        output = capsys.readouterr()
-        return Outcome(ended.value.code if isinstance(ended.value.code, int) else 0, output.out, output.err)
-
-    yield run
-    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture
@@ -80,7 +54,7 @@ def test_list_prints_the_experiments_in_use_or_the_archived_ones(
     assert {"trials", "Default"} <= set(listed)
     assert listed["trials"][1:4] == ["1", "active", "0"]
     assert listed["trials"][6:] == ["trial", "ada"]
-    assert call("experiments", "list", "--archived") == Outcome(0, f"No archived experiments in {store.uri}.\n", "")
+    assert call("experiments", "list", "--archived") == (0, f"No archived experiments in {store.uri}.\n", "")
     assert call("experiments", "archive", "trials").code == 0
     assert "trials" not in rows(call("experiments", "list").out)
     assert rows(call("experiments", "list", "--archived").out)["trials"][2] == "archived"

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hokusai.cli import main
 from hokusai.tracking.journal import JOURNAL_FORMAT, FileJournal, JournalReader
 from hokusai.tracking.mlflow_client import MlflowStore
 from hokusai.tracking.naming import EVALUATION_TAG, RUN_KEY_TAG
@@ -27,35 +24,12 @@ from hokusai.tracking.operations import (
 from hokusai.tracking.shipper import ship
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from tests.conftest import Outcome
+
 KEY = "20300102-030405-0123abcd"
-
-
-@dataclass(frozen=True)
-class Printed:
-    """What a command returned and printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Printed]]:
-    """Call a command in this process, which spares the import of MLflow."""
-    handler = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments: str) -> Printed:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        output = capsys.readouterr()
-        return Printed(ended.value.code if isinstance(ended.value.code, int) else 0, output.out, output.err)
-
-    yield run
-    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture
@@ -95,7 +69,7 @@ def record_and_ship(folder: Path, key: str = KEY) -> Path:
 # --- list ------------------------------------------------------------------------------------------------------------
 
 
-def test_list_says_how_far_each_journal_has_come(here: Path, call: Callable[..., Printed]) -> None:
+def test_list_says_how_far_each_journal_has_come(here: Path, call: Callable[..., Outcome]) -> None:
     record_and_ship(here, "1-shipped")
     record(here, "http://127.0.0.1:1", "2-waiting")
     damaged = record(here, "http://127.0.0.1:1", "3-damaged")
@@ -113,14 +87,14 @@ def test_list_says_how_far_each_journal_has_come(here: Path, call: Callable[...,
     assert "line 5 does not continue the line before it" in done.out
 
 
-def test_list_of_no_journals_says_so(here: Path, call: Callable[..., Printed]) -> None:
-    assert call("journal", "list") == Printed(0, f"No journals in {here / '.hokusai'}.\n", "")
+def test_list_of_no_journals_says_so(here: Path, call: Callable[..., Outcome]) -> None:
+    assert call("journal", "list") == (0, f"No journals in {here / '.hokusai'}.\n", "")
 
 
 # --- show ------------------------------------------------------------------------------------------------------------
 
 
-def test_show_prints_one_readable_line_per_entry(here: Path, call: Callable[..., Printed]) -> None:
+def test_show_prints_one_readable_line_per_entry(here: Path, call: Callable[..., Outcome]) -> None:
     record(here, "http://127.0.0.1:1")
     done = call("journal", "show", KEY[:10])
     assert (done.code, done.err) == (0, "")
@@ -137,7 +111,7 @@ def test_show_prints_one_readable_line_per_entry(here: Path, call: Callable[...,
     assert re.search(r"path=a\.txt sha256=[0-9a-f]{12}… size=7$", lines[6])
 
 
-def test_show_as_json_prints_every_fact_in_full(here: Path, call: Callable[..., Printed]) -> None:
+def test_show_as_json_prints_every_fact_in_full(here: Path, call: Callable[..., Outcome]) -> None:
     folder = record(here, "http://127.0.0.1:1")
     printed = [json.loads(line) for line in call("journal", "show", str(folder), "--json").out.splitlines()]
     entries = list(JournalReader(folder))
@@ -147,13 +121,13 @@ def test_show_as_json_prints_every_fact_in_full(here: Path, call: Callable[..., 
 
 
 @pytest.mark.parametrize("run", ["train_new_model", f"{KEY}:train_new_model"])
-def test_show_can_be_kept_to_one_run(run: str, here: Path, call: Callable[..., Printed]) -> None:
+def test_show_can_be_kept_to_one_run(run: str, here: Path, call: Callable[..., Outcome]) -> None:
     record(here, "http://127.0.0.1:1")
     printed = [json.loads(line) for line in call("journal", "show", KEY, "--json", "--run", run).out.splitlines()]
     assert [entry["sequence"] for entry in printed] == [3, 4, 5, 6, 7, 8]
 
 
-def test_show_of_a_damaged_journal_prints_what_is_sound_and_exits_2(here: Path, call: Callable[..., Printed]) -> None:
+def test_show_of_a_damaged_journal_prints_what_is_sound_and_exits_2(here: Path, call: Callable[..., Outcome]) -> None:
     log = record(here, "http://127.0.0.1:1") / "journal.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join([*lines[:4], *lines[5:]]))
@@ -163,7 +137,7 @@ def test_show_of_a_damaged_journal_prints_what_is_sound_and_exits_2(here: Path, 
     assert "line 5 has sequence number 6" in done.err
 
 
-def test_a_journal_that_is_not_there_exits_2(here: Path, call: Callable[..., Printed]) -> None:
+def test_a_journal_that_is_not_there_exits_2(here: Path, call: Callable[..., Outcome]) -> None:
     record(here, "http://127.0.0.1:1")
     for command in ("show", "verify", "prune"):
         done = call("journal", command, "nothing-like-it")
@@ -174,7 +148,7 @@ def test_a_journal_that_is_not_there_exits_2(here: Path, call: Callable[..., Pri
 # --- verify ----------------------------------------------------------------------------------------------------------
 
 
-def test_verify_names_what_is_damaged_and_exits_1(here: Path, call: Callable[..., Printed]) -> None:
+def test_verify_names_what_is_damaged_and_exits_1(here: Path, call: Callable[..., Outcome]) -> None:
     record(here, "http://127.0.0.1:1", "1")
     damaged = record(here, "http://127.0.0.1:1", "2")
     done = call("journal", "verify")
@@ -190,7 +164,7 @@ def test_verify_names_what_is_damaged_and_exits_1(here: Path, call: Callable[...
     assert call("journal", "verify", "1", "2").code == 1
 
 
-def test_verify_reports_a_torn_line_which_is_no_damage(here: Path, call: Callable[..., Printed]) -> None:
+def test_verify_reports_a_torn_line_which_is_no_damage(here: Path, call: Callable[..., Outcome]) -> None:
     with (record(here, "http://127.0.0.1:1") / "journal.jsonl").open("ab") as log:
         log.write(b'{"sequence"')
     done = call("journal", "verify")
@@ -201,7 +175,7 @@ def test_verify_reports_a_torn_line_which_is_no_damage(here: Path, call: Callabl
 # --- prune -----------------------------------------------------------------------------------------------------------
 
 
-def test_prune_says_what_it_removes_what_stays_and_why(here: Path, call: Callable[..., Printed]) -> None:
+def test_prune_says_what_it_removes_what_stays_and_why(here: Path, call: Callable[..., Outcome]) -> None:
     shipped = record_and_ship(here, "1")
     waiting = record(here, f"sqlite:///{here / 'mlflow.db'}", "2")
     dry = call("journal", "prune", "--dry-run")
@@ -220,7 +194,7 @@ def test_prune_says_what_it_removes_what_stays_and_why(here: Path, call: Callabl
 
 
 def test_prune_exits_1_when_a_named_journal_stays_or_a_shipped_one_is_not_confirmed(
-    here: Path, call: Callable[..., Printed]
+    here: Path, call: Callable[..., Outcome]
 ) -> None:
     record(here, "http://127.0.0.1:1", "1")
     assert call("journal", "prune").code == 0
@@ -233,7 +207,7 @@ def test_prune_exits_1_when_a_named_journal_stays_or_a_shipped_one_is_not_confir
     assert not (here / "mlflow.db").exists()
 
 
-def test_prune_leaves_younger_journals_alone(here: Path, call: Callable[..., Printed]) -> None:
+def test_prune_leaves_younger_journals_alone(here: Path, call: Callable[..., Outcome]) -> None:
     shipped = record_and_ship(here)
     done = call("journal", "prune", "--older-than", "0.5")
     assert done.code == 0
@@ -243,7 +217,7 @@ def test_prune_leaves_younger_journals_alone(here: Path, call: Callable[..., Pri
 
 
 @pytest.mark.parametrize("days", ["-1", "soon", "nan", "1e9"])
-def test_an_age_that_is_none_is_refused(days: str, here: Path, call: Callable[..., Printed]) -> None:
+def test_an_age_that_is_none_is_refused(days: str, here: Path, call: Callable[..., Outcome]) -> None:
     done = call("journal", "prune", f"--older-than={days}")
     assert done.code == 2
     assert f"got '{days}', expected a number of days from 0 to 36500" in done.err

@@ -122,16 +122,18 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# Pages whose commands start many processes, or wait for a server that is away.
-SLOW_PAGES = {"docs/datasets.md", "docs/experiments.md", "docs/outages.md", "docs/own-pipelines.md"}
+# Pages by language whose blocks start many processes, or wait for a server that is away.
+SLOW_PAGES = {
+    "console": {"docs/datasets.md", "docs/experiments.md", "docs/outages.md", "docs/own-pipelines.md"},
+    "python": {"docs/own-pipelines.md", "docs/formats/manifest.md"},
+}
 
 
 def pages_with(language: str) -> list[Any]:
     """Return the pages that have blocks of a language; those with slow commands run with the slow tests."""
     pages = sorted({item.page for item in blocks(language)})
     return [
-        pytest.param(page, marks=pytest.mark.slow) if language == "console" and page in SLOW_PAGES else page
-        for page in pages
+        pytest.param(page, marks=pytest.mark.slow) if page in SLOW_PAGES.get(language, ()) else page for page in pages
     ]
 
 

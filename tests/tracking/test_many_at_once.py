@@ -70,7 +70,8 @@ def _require_whole(runs: list[str], settings: TrackingSettings) -> None:
         assert report.ok, report.differences
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(16, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [4, 16])
 def test_evaluations_that_run_at_once_against_one_server_all_arrive_whole(
     count: int, mlflow_server_process: MlflowServerProcess, tmp_path: Path, subprocess_environment: dict[str, str]
 ) -> None:
@@ -79,7 +80,7 @@ def test_evaluations_that_run_at_once_against_one_server_all_arrive_whole(
     _require_whole(runs, TrackingSettings(uri=uri, journal=tmp_path / "journals"))
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(16, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, pytest.param(16, marks=pytest.mark.slow)])
 def test_evaluations_that_run_at_once_against_one_new_sqlite_file_all_arrive_whole(
     count: int, store_uri: str, tmp_path: Path, subprocess_environment: dict[str, str]
 ) -> None:

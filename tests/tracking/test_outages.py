@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 import hokusai
-from hokusai import cli
 from hokusai.errors import JournalError, TrackingServerError
 from hokusai.testing import (
     DropAnswer,
@@ -45,6 +44,8 @@ from hokusai.tracking.shipping_process import ShippingProcess, _Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.conftest import Outcome
 
     from hokusai.records import DeltaReport
     from hokusai.testing import Fault, MlflowServerProcess
@@ -88,13 +89,6 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         threading.Event().wait(0.05)
 
 
-def sync(*arguments: str) -> int:
-    """Call ``hokusai sync`` and return its exit code."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["sync", *arguments])
-    return int(ended.value.code or 0)
-
-
 def results(report: DeltaReport) -> tuple[object, ...]:
     # When a version was made is the one thing that differs.
     return report.deltas, report.decision, [dataclasses.replace(version, created="") for version in report.datasets]
@@ -117,6 +111,10 @@ SCRIPTS: dict[str, tuple[Fault, ...]] = {
 }
 
 
+# The others run with the slow tests.
+EVERY_TIME = {"down", "all kinds at random", "answers are dropped at random"}
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[MockMlflowServer]:
     """One server for the evaluations of this file."""
@@ -135,9 +133,11 @@ def reference(server: MockMlflowServer, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.mark.usefixtures("_quick_client")
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(
+    "script", [script if script in EVERY_TIME else pytest.param(script, marks=pytest.mark.slow) for script in SCRIPTS]
+)
 def test_an_evaluation_has_the_same_result_and_its_record_arrives_once_and_whole(
-    script: str, server: MockMlflowServer, reference: Reference, tmp_path: Path
+    script: str, server: MockMlflowServer, reference: Reference, call: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     registered = f"hokusai-{len(SCRIPTS[script])}-{sorted(SCRIPTS).index(script)}"
     with FaultyProxy(server.uri, faults=SCRIPTS[script], seed=sorted(SCRIPTS).index(script)) as proxy:
@@ -155,7 +155,7 @@ def test_an_evaluation_has_the_same_result_and_its_record_arrives_once_and_whole
             with pytest.raises(TrackingServerError) if script in ("down", "500 always") else _any_outcome():
                 ship(summary.journal, store)
         proxy.faults = ()
-        assert sync("--tracking-uri", proxy.uri, str(summary.journal)) == 0
+        assert call("sync", "--tracking-uri", proxy.uri, str(summary.journal)).code == 0
         state = read_shipping_state(summary.journal)
         assert state is not None
         assert state.complete
@@ -190,6 +190,7 @@ def test_a_server_that_goes_in_the_middle_costs_nothing_but_time(
     mlflow_server_process: MlflowServerProcess,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    call: Callable[..., Outcome],
 ) -> None:
     server = mlflow_server_process
     settings = TrackingSettings(uri=server.uri, journal=tmp_path / "journals", experiment=f"outage-{end}")
@@ -221,7 +222,7 @@ def test_a_server_that_goes_in_the_middle_costs_nothing_but_time(
     state = read_shipping_state(folder)
     assert state is None or not state.complete
 
-    assert sync("--tracking-uri", server.uri, str(folder)) == 0
+    assert call("sync", "--tracking-uri", server.uri, str(folder)).code == 0
     report = audit_run(settings, folder.name)
     assert report.ok, report.differences
     state = read_shipping_state(folder)
@@ -465,7 +466,7 @@ def test_a_read_only_file_system_is_refused_before_the_work() -> None:
 
 
 def test_a_journal_that_was_copied_to_another_machine_ships_from_there(
-    tmp_path: Path, mlflow_server: MockMlflowServer
+    tmp_path: Path, mlflow_server: MockMlflowServer, call: Callable[..., Outcome]
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "another machine" / "élan"
     settings = TrackingSettings(uri="http://127.0.0.1:9", journal=here / "journals")
@@ -473,7 +474,7 @@ def test_a_journal_that_was_copied_to_another_machine_ships_from_there(
     shutil.copytree(here / "journals", there)
     shutil.rmtree(here)
     [folder] = find_journals(there)
-    assert sync("--tracking-uri", mlflow_server.uri, str(folder)) == 0
+    assert call("sync", "--tracking-uri", mlflow_server.uri, str(folder)).code == 0
     state = read_shipping_state(folder)
     assert state is not None
     run_id = state.run_ids[report.identity.evaluation]
