@@ -19,12 +19,15 @@ _BENCHMARKS = (
     "fluent_server",
     "step_cost",
     "shipping",
+    "registering",
+    "model_loading",
     "tracked_flights",
     "tables",
     "content_digest",
     "integration",
     "near_duplicates",
     "personal_data",
+    "training",
     "test_kit",
 )
 # Both sides alike: MLflow sends nothing home, and prints nothing among the tables.

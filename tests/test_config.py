@@ -408,12 +408,17 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "data.snapshots": st.sampled_from(["auto", "always", "never"]),
     "data.snapshot_bytes": st.integers(0, 2**53),
     "data.limits": st.dictionaries(st.sampled_from(["max_rows", "max_bytes"]), st.integers(1, 2**53), max_size=2),
-    "baseline.source": TEXTS | st.just("models:/a/1") | st.just("runs:/a/b"),
+    "baseline.source": TEXTS | st.sampled_from(["models:/a/1", "runs:/a/b", f"m-{'0a' * 16}", f"sha256:{'0a' * 32}"]),
+    "baseline.trusted_sha256": TEXTS,
+    "baseline.classes": st.lists(TEXTS, max_size=3),
     "training.estimator": TEXTS,
     "training.parameters": st.dictionaries(
         TEXTS, st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False) | TEXTS, max_size=3
     ),
     "training.seeds": st.integers(1, 1000),
+    "training.workers": st.integers(0, 256),
+    "training.threads": st.integers(1, 256),
+    "training.tuning": st.dictionaries(st.sampled_from(["trials", "folds"]), st.integers(2, 100), max_size=2),
     "evaluation.metrics": st.lists(TEXTS, max_size=3),
     "evaluation.positive_class": TEXTS,
     "delta.metric": TEXTS,

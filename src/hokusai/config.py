@@ -54,7 +54,9 @@ _MLFLOW_VARIABLES = {
     "MLFLOW_EXPERIMENT_NAME": "tracking.experiment",
 }
 _PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_MODEL_ADDRESSES = ("models:/", "runs:/")
+_MODEL_ADDRESS = re.compile(r"models:/|runs:/|sha256:|m-[0-9a-f]{32}$")
+# Where pulled models are kept concerns the machine and no evaluation.
+_NO_SETTINGS = {"HOKUSAI_CACHE"}
 _Settings = typing.TypeVar("_Settings")
 
 
@@ -329,7 +331,7 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str
         if environment.get(name):
             yield key, environment[name], Origin(f"environment variable {name}")
     for name, text in environment.items():
-        if name.startswith(ENVIRONMENT_PREFIX):
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in _NO_SETTINGS:
             source = f"environment variable {name}"
             if name not in known:
                 problem = f"no such setting.{_suggestion(name, known)} `hokusai config` lists them."
@@ -383,7 +385,7 @@ def _flatten(annotation: Any) -> set[Any]:
 def _absolute(key: str, value: Any, folder: Path) -> Any:
     """Make a path that was given relative to ``folder`` absolute; leave every other value alone."""
     if key == "baseline.source" and isinstance(value, str):
-        is_path = value and not value.startswith(_MODEL_ADDRESSES)
+        is_path = value and not _MODEL_ADDRESS.match(value)
         return str(folder / value) if is_path else value
     if key == "data.contributions" and isinstance(value, list):
         return [

@@ -53,7 +53,7 @@ def folder_manifest(folder: Path, *, excluded: Collection[str] = ()) -> bytes:
         folder: The folder.
         excluded: Paths below it, with ``/`` between their parts, that do not count.
     """
-    files = {
+    files: dict[str, JsonValue] = {
         path.relative_to(folder).as_posix(): {"sha256": file_sha256(path), "size": path.stat().st_size}
         for path in folder.rglob("*")
         if path.is_file() and path.relative_to(folder).as_posix() not in excluded

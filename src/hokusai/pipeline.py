@@ -19,9 +19,11 @@ from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.models.trainers import make_trainer
 from hokusai.records import EvaluationIdentity
 from hokusai.steps.baseline_loader import load_baseline_model
+from hokusai.steps.baseline_matching import match_baseline
 from hokusai.steps.data_integration import integrate_contributed_data
 from hokusai.steps.delta_computation import compare_and_output_delta, deciding_metric, delta_metrics, model_tags
 from hokusai.steps.evaluation import chosen_metrics, evaluate_on_benchmark
+from hokusai.steps.hyperparameter_search import require_space
 from hokusai.steps.model_training import train_new_model
 from hokusai.tracking import naming
 from hokusai.tracking.mlflow_config import resolve_store
@@ -49,24 +51,41 @@ def evaluate_contribution(
     reader: TableReader,
     now: datetime,
     tables: Mapping[str, object] | None = None,
+    folder: Path | None = None,
 ) -> DeltaReport:
     """Measure what the contributed data is worth, one tracked step at a time."""
-    trainer, metric, metrics = _resolve_names(config)
+    trainer, metric, metrics = _resolve_names(config, folder)
     with tracker.start(_source_tags()) as parent:
         parent.log_parameters(_parameters(config, trainer=trainer, metric=metric))
         with parent.child("load_baseline_model") as step:
             baseline = load_baseline_model(config.baseline, registry=registry, run=step)
         with parent.child("integrate_contributed_data") as step:
             data = integrate_contributed_data(config.data, reader=reader, tables=tables, now=now, run=step)
+            positive = config.evaluation.positive_class
+            baseline = match_baseline(baseline, data=data, task=trainer.task, positive_class=positive, run=step)
         with parent.child("train_new_model") as step:
-            models = train_new_model(config.training, trainer=trainer, data=data, run=step)
+            models = train_new_model(
+                config.training,
+                trainer=trainer,
+                data=data,
+                metric=metric,
+                positive_class=positive,
+                run=step,
+            )
         with parent.child("evaluate_on_benchmark") as step:
             scores = evaluate_on_benchmark(
                 config.evaluation, metrics=metrics, baseline=baseline, models=models, data=data, run=step
             )
         with parent.child("compare_and_output_delta") as step:
             report = compare_and_output_delta(
-                config.delta, metric=metric, identity=identity, scores=scores, data=data, run=step
+                config.delta,
+                metric=metric.name,
+                identity=identity,
+                baseline=baseline,
+                models=models,
+                scores=scores,
+                data=data,
+                run=step,
             )
         _log_headline(report, models=models, run=parent)
         return report
@@ -101,21 +120,41 @@ def run(
         HokusaiError: See :mod:`hokusai.errors`; the runs that were open are FAILED then. TrackingServerError is raised
             only when ``tracking.on_outage`` is ``fail``, after everything else has been done.
     """
-    if not isinstance(config, PipelineConfig):
-        resolved = config if isinstance(config, ResolvedConfig) else load_config(Path(config), in_memory=tables or ())
-        try:
-            return run(resolved.config, tables=tables, listener=listener, shipping=shipping, reader=reader)
-        except ConfigurationError as error:
-            raise resolved.locate(error) from error
-    config = require_valid(config, in_memory=tables or ())
-    _, metric, _ = _resolve_names(config)
+    if isinstance(config, PipelineConfig):
+        config = require_valid(config, in_memory=tables or ())
+        return _run(config, folder=None, tables=tables, listener=listener, shipping=shipping, reader=reader)
+    resolved = config if isinstance(config, ResolvedConfig) else load_config(Path(config), in_memory=tables or ())
+    try:
+        return _run(
+            require_valid(resolved.config, in_memory=tables or ()),
+            folder=resolved.folder,
+            tables=tables,
+            listener=listener,
+            shipping=shipping,
+            reader=reader,
+        )
+    except ConfigurationError as error:
+        raise resolved.locate(error) from error
+
+
+def _run(
+    config: PipelineConfig,
+    *,
+    folder: Path | None,
+    tables: Mapping[str, object] | None,
+    listener: RunListener | None,
+    shipping: Shipping | None,
+    reader: TableReader | None,
+) -> DeltaReport:
+    """Put the real journal, shipper and registry around the story; trainers of one's own may stand in ``folder``."""
+    _, metric, _ = _resolve_names(config, folder)
     settings = config.tracking
     with (
         TableReader() if reader is None else nullcontext(reader) as table_reader,
         open_session(
             settings,
             project=config.project,
-            experiment_tags={naming.LABEL_TAG: config.data.label, naming.METRIC_TAG: metric},
+            experiment_tags={naming.LABEL_TAG: config.data.label, naming.METRIC_TAG: metric.name},
             listener=listener,
             shipping=shipping,
         ) as session,
@@ -135,6 +174,7 @@ def run(
             reader=table_reader,
             now=datetime.now(UTC),
             tables=tables,
+            folder=folder,
         )
     summary = session.summary
     if summary is not None and not summary.shipped and settings.on_outage == "fail":
@@ -143,20 +183,22 @@ def run(
     return dataclasses.replace(report, tracking=summary)
 
 
-def _resolve_names(config: PipelineConfig) -> tuple[Trainer, str, Sequence[Metric]]:
+def _resolve_names(config: PipelineConfig, folder: Path | None) -> tuple[Trainer, Metric, Sequence[Metric]]:
     """Find what the configuration names, so that a wrong name is refused before any work."""
-    trainer = make_trainer(config.training.estimator, config.training.parameters)
-    metric = deciding_metric(config.delta, task=trainer.task)
-    return trainer, metric, chosen_metrics(config.evaluation, task=trainer.task, deciding=metric)
+    trainer = make_trainer(config.training.estimator, config.training.parameters, folder=folder)
+    require_space(config.training.tuning, trainer)
+    deciding = deciding_metric(config.delta, task=trainer.task)
+    metrics = chosen_metrics(config.evaluation, task=trainer.task, deciding=deciding)
+    return trainer, next(metric for metric in metrics if metric.name == deciding), metrics
 
 
-def _parameters(config: PipelineConfig, *, trainer: Trainer, metric: str) -> EvaluationParameters:
+def _parameters(config: PipelineConfig, *, trainer: Trainer, metric: Metric) -> EvaluationParameters:
     return EvaluationParameters(
         project=config.project,
         contributions=tuple(item.label for item in config.data.contributions),
         label=config.data.label,
         estimator=trainer.name,
-        metric=metric,
+        metric=metric.name,
         minimum_gain=config.delta.minimum_gain,
         confidence=config.delta.confidence,
     )
@@ -180,7 +222,7 @@ def _log_headline(report: DeltaReport, *, models: TrainedModels, run: Run) -> No
     run.register_model(
         models.model_name,
         registered_name=report.identity.registered_model,
-        tags=model_tags(report, estimator=models.estimator),
+        tags=model_tags(report, models=models),
     )
 
 

@@ -292,11 +292,17 @@ class BaselineModel:
         source: The address it was loaded from; ``control`` when no model was given.
         model: The loaded model, or None: then the control, trained on the base data, is the baseline.
         digest: SHA-256 of the loaded model file, or None.
+        inputs: Pairs of column name and MLflow type of what the model asks for, as far as it says so.
+        classes: Names of its classes in the order of its codes, as the configuration gives them; else empty.
+        notes: What had to be assumed of it, one sentence each.
     """
 
     source: str
     model: FittedModel | None = None
     digest: str | None = None
+    inputs: tuple[tuple[str, str], ...] = ()
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,16 +14,29 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import skops.io
+import skrub
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from hokusai.digests import sha256
 from hokusai.errors import ModelError, UntrustedModelError
-from hokusai.models.model_files import MODEL_FILE, load_skops, to_model_file
-from hokusai.models.trainers import SklearnModel, make_trainer
+from hokusai.models.column_kinds import column_kinds
+from hokusai.models.feature_frames import feature_frame
+from hokusai.models.model_files import MODEL_FILE, load_skops
+from hokusai.models.sklearn_models import SklearnModel
+from hokusai.models.trainers import TrainingTable, ignore_progress, make_trainer
+from hokusai.models.typical_row import typical_row
+from hokusai.tracking.model_folder import write_model_folder
+from hokusai.tracking.operations import LogModel
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from hokusai.models.trainers import Trainer
+    from hokusai.records import ModelFile
 
 FEATURES = ("size", "weight", "colour")
 SMALL: dict[str, dict[str, Any]] = {
@@ -37,6 +50,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "RandomForestRegressor": {"n_estimators": 3},
     "HistGradientBoostingRegressor": {"max_iter": 3},
     "MLPRegressor": {"max_iter": 3, "hidden_layer_sizes": [3]},
+    "LGBMClassifier": {"n_estimators": 3},
+    "LGBMRegressor": {"n_estimators": 3},
+    "XGBClassifier": {"n_estimators": 3},
+    "XGBRegressor": {"n_estimators": 3},
 }
 CLASSIFIERS = [
     "LogisticRegression",
@@ -80,8 +97,14 @@ def training_table() -> pa.Table:
 
 
 def fitted(name: str, label: str) -> SklearnModel:
-    trainer = make_trainer(name, SMALL.get(name, {}))
-    return trainer.fit(training_table(), features=FEATURES, label=label, seed=1)
+    return fit(make_trainer(name, SMALL.get(name, {})), training_table(), FEATURES, label)
+
+
+def fit(trainer: Trainer, table: pa.Table, features: tuple[str, ...], label: str) -> SklearnModel:
+    data = TrainingTable(table=table, features=features, label=label, kinds=column_kinds(table, features))
+    model = trainer.fit(data, seed=1, progress=ignore_progress)
+    assert isinstance(model, SklearnModel)
+    return model
 
 
 def saved(folder: Path, estimator: Any) -> Path:
@@ -95,7 +118,7 @@ def saved(folder: Path, estimator: Any) -> Path:
 def test_every_estimator_is_kept_and_loaded_with_the_same_predictions(name: str, tmp_path: Path) -> None:
     is_classifier = name in CLASSIFIERS
     model = fitted(name, "label" if is_classifier else "number")
-    file = to_model_file(model, name="candidate", training_table=training_table(), is_classifier=is_classifier)
+    file = model.to_file(name="candidate", example={})
     assert isinstance(file.content, bytes)
     path = tmp_path / file.file
     path.write_bytes(file.content)
@@ -123,11 +146,10 @@ def test_the_file_says_what_goes_in_what_comes_out_and_what_is_needed(
 ) -> None:
     table = training_table().append_column(label, values).append_column("day", pa.array([dt.date.min] * 60))
     features = (*FEATURES, "day")
-    model = make_trainer("LogisticRegression", {}).fit(table, features=features, label=label, seed=0)
-    file = to_model_file(model, name="candidate", training_table=table, is_classifier=True)
+    file = fit(make_trainer("LogisticRegression", {}), table, features, label).to_file(name="m", example={"size": 1.0})
     # Whole numbers and fractions are one to the model, and "any" is the only type under which MLflow takes both.
-    assert file.inputs == {"size": "any", "weight": "any", "colour": "string", "day": "double"}
-    assert file.output == output
+    assert file.inputs == {"size": "any", "weight": "any", "colour": "string", "day": "datetime"}
+    assert (file.name, file.output, file.example) == ("m", output, {"size": 1.0})
     assert (file.flavor, file.file, file.options["pickled_model"]) == ("sklearn", MODEL_FILE, MODEL_FILE)
     assert file.options["serialization_format"] == "skops"
     assert f"scikit-learn=={version('scikit-learn')}" in file.requirements
@@ -185,7 +207,175 @@ def test_an_estimator_that_cannot_be_kept_safely_is_refused_after_its_fit() -> N
     model = fitted("LogisticRegression", "label")
     model.pipeline.smuggled = FunctionTransformer(func=zipfile.is_zipfile)
     with pytest.raises(ModelError, match=r"LogisticRegression cannot be kept as a safe model file: it holds zipfile"):
-        to_model_file(model, name="candidate", training_table=training_table(), is_classifier=True)
+        model.to_file(name="candidate", example={})
+
+
+OWN_MODULE = """
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+class Halved(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        self.n_features_in_, self.feature_names_in_ = X.shape[1], X.columns.to_numpy(dtype=object)
+        return self
+    def transform(self, X):
+        return X.fillna(0.0) / 2
+
+def doubled(X):
+    return X * 2
+
+def model():
+    return make_pipeline(Halved(), FunctionTransformer(doubled), LogisticRegression())
+"""
+
+
+def test_parts_of_the_users_own_are_kept_and_loaded_only_when_somebody_vouches_for_them(tmp_path: Path) -> None:
+    (tmp_path / "own_parts_of_a_model.py").write_text(OWN_MODULE)
+    table = training_table()
+    trainer = make_trainer("own_parts_of_a_model:model", {}, folder=tmp_path)
+    model = fit(trainer, table, ("weight",), "label")
+    file = model.to_file(name="own", example={})
+    types = file.options["skops_trusted_types"]
+    assert isinstance(types, list)
+    assert {"own_parts_of_a_model.Halved", "own_parts_of_a_model.doubled"} <= set(types)
+    assert isinstance(file.content, bytes)
+    path = tmp_path / file.file
+    path.write_bytes(file.content)
+    with pytest.raises(UntrustedModelError, match=r"own_parts_of_a_model\.Halved"):
+        load_skops(path, source="own")
+    loaded = load_skops(path, source="own", trusted=True)
+    answers = [each.predict(table, classes=model.classes).probabilities for each in (model, loaded)]
+    assert answers[0] is not None
+    assert answers[1] is not None
+    assert answers[0].tobytes() == answers[1].tobytes()
+
+
+def test_classes_and_functions_of_skrub_that_do_more_than_encode_are_refused(tmp_path: Path) -> None:
+    assert "LLMEncoder" in str(foreign(skrub.LLMEncoder(), tmp_path))
+    assert "tabular_pipeline" in str(foreign(FunctionTransformer(func=skrub.tabular_pipeline), tmp_path))
+
+
+def test_methods_of_trusted_classes_are_no_trusted_parts(tmp_path: Path) -> None:
+    booster = fitted("LGBMRegressor", "number").pipeline[-1].booster_
+    assert "lightgbm.basic.Booster.save_model" in str(foreign(booster.save_model, tmp_path))
+    scaler = StandardScaler().fit([[1.0], [2.0]])
+    assert "StandardScaler.transform" in str(foreign(scaler.transform, tmp_path))
+
+
+def test_a_model_that_opens_the_files_its_data_name_is_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["one two", "three four"]})
+    words = ColumnTransformer([("words", TfidfVectorizer(), "text")])
+    pipeline = make_pipeline(words, LinearRegression()).fit(frame, [1.0, 2.0])
+    assert load_skops(saved(tmp_path, pipeline), source="theirs").features == ("text",)
+    words.named_transformers_["words"].input = "filename"
+    with pytest.raises(UntrustedModelError, match="names of files, which it opens"):
+        load_skops(saved(tmp_path, pipeline), source="theirs")
+
+
+# --- as plain MLflow sees them ---------------------------------------------------------------------------------------
+
+BUILT_IN: dict[str, dict[str, Any]] = {
+    "LogisticRegression": {},
+    "Ridge": {},
+    "RandomForestClassifier": {"n_estimators": 5},
+    "HistGradientBoostingClassifier": {"max_iter": 5},
+    "HistGradientBoostingRegressor": {"max_iter": 5},
+    "LGBMClassifier": {"n_estimators": 5},
+    "LGBMRegressor": {"n_estimators": 5},
+    "XGBClassifier": {"n_estimators": 5},
+    "XGBRegressor": {"n_estimators": 5},
+    "TextClassifier": {"ngram_range": [1, 2]},
+    "TextRegressor": {},
+}
+
+
+def mixed_table(rows: int = 80) -> pa.Table:
+    """Return a table with features of every kind, with gaps, and one without a value."""
+    rng = np.random.default_rng(3)
+    size = rng.normal(size=rows)
+    gaps = [rng.random(rows) < 0.2 for _ in range(7)]
+    start = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    moments = [start + dt.timedelta(seconds=int(each)) for each in rng.integers(0, 10**8, rows)]
+    return pa.table(
+        {
+            "size": pa.array(size, mask=gaps[0]),
+            "weight": pa.array(rng.integers(0, 9, rows), mask=gaps[1]),
+            "colour": pa.array(rng.choice(["red", "green", ""], rows), mask=gaps[2]),
+            "is_new": pa.array(rng.random(rows) < 0.5, mask=gaps[3]),
+            "day": pa.array([each.date() for each in moments[::-1]], mask=gaps[4]),
+            "moment": pa.array(moments, pa.timestamp("us", "UTC"), mask=gaps[5]),
+            "note": pa.array([" ".join(rng.choice(["good", "bad", "the", "house"], 4)) for _ in moments], mask=gaps[6]),
+            "nothing": pa.nulls(rows, pa.float64()),
+            "label": pa.array(np.where(size > 0, "yes", "no")),
+            "number": pa.array(size * 3 + 1),
+        }
+    )
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_plain_mlflow_gives_exactly_the_same_predictions_for_a_mixed_table(name: str, tmp_path: Path) -> None:
+    import mlflow
+
+    table = mixed_table()
+    features = tuple(table.column_names[:-2])
+    trainer = make_trainer(name, BUILT_IN[name])
+    is_classifier = trainer.task == "classification"
+    model = fit(trainer, table, features, "label" if is_classifier else "number")
+    example = typical_row(table, features, column_kinds(table, features))
+    served = mlflow.pyfunc.load_model(str(mlflow_folder(model.to_file(name="m", example=example), tmp_path)))
+    for frame in (feature_frame(table, features), as_others_would_make_it(table, features)):
+        answers = list(served.predict(frame))
+        ours = model.predict(table, classes=model.classes).predicted
+        assert answers == ([model.classes[code] for code in ours] if is_classifier else list(ours))
+
+
+def as_others_would_make_it(table: pa.Table, features: tuple[str, ...]) -> pd.DataFrame:
+    """Return a data frame with types that pandas itself likes: its strings, floats for gaps, nanoseconds."""
+    frame: pd.DataFrame = table.select(features).to_pandas()
+    frame["day"] = pd.to_datetime(frame["day"]).astype("datetime64[ns]")
+    frame["moment"] = frame["moment"].dt.tz_convert(None).astype("datetime64[ns]")
+    return frame
+
+
+def mlflow_folder(file: ModelFile, tmp_path: Path) -> Path:
+    assert isinstance(file.content, bytes)
+    staged, folder = tmp_path / "staged", tmp_path / "model"
+    staged.write_bytes(file.content)
+    folder.mkdir()
+    logged = LogModel(
+        run="run",
+        name=file.name,
+        file=file.file,
+        sha256=sha256(file.content),
+        size=len(file.content),
+        flavor=file.flavor,
+        options=file.options,
+        inputs=file.inputs,
+        output=file.output,
+        requirements=file.requirements,
+        example=file.example,
+    )
+    write_model_folder(folder, logged, file=staged, run_id="0" * 32, model_id="m-" + "0" * 32, logged_at=0)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "needed"),
+    [
+        ("LogisticRegression", ("size", "colour"), set()),
+        ("LogisticRegression", ("size", "day"), {"skrub"}),
+        ("LGBMClassifier", ("size",), {"lightgbm"}),
+        ("XGBRegressor", ("size", "note"), {"skrub", "xgboost"}),
+    ],
+)
+def test_only_what_the_model_is_made_of_is_required(name: str, features: tuple[str, ...], needed: set[str]) -> None:
+    trainer = make_trainer(name, {})
+    label = "label" if trainer.task == "classification" else "number"
+    file = fit(trainer, mixed_table(), features, label).to_file(name="m", example={})
+    packages = {line.partition("==")[0].removesuffix("-cpu") for line in file.requirements}
+    assert packages == {"mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops"} | needed
 
 
 def schema_of(content: bytes) -> dict[str, Any]:
@@ -205,7 +395,7 @@ def rewritten(content: bytes, schema: Any) -> bytes:
 
 def whole_file() -> bytes:
     model = fitted("LogisticRegression", "label")
-    file = to_model_file(model, name="m", training_table=training_table(), is_classifier=True)
+    file = model.to_file(name="m", example={})
     assert isinstance(file.content, bytes)
     return file.content
 

@@ -99,10 +99,11 @@ class Steps:
     baseline: Recited | None = None
     journal: MemoryJournal = dataclasses.field(default_factory=MemoryJournal)
 
-    def score(self, own: EvaluationSettings | None = None, *, metrics: tuple[str, ...] = ("accuracy",)) -> Any:
-        """Run step 4."""
+    @property
+    def models(self) -> TrainedModels:
+        """What step 3 would have given."""
         is_regression = not self.controls[0].classes
-        models = TrainedModels(
+        return TrainedModels(
             controls=tuple(self.controls),
             candidates=tuple(self.candidates),
             task="regression" if is_regression else "classification",
@@ -110,13 +111,17 @@ class Steps:
             estimator="recited",
             is_random=self.is_random,
             model_name="candidate",
+            model_sha256="0a" * 32,
         )
+
+    def score(self, own: EvaluationSettings | None = None, *, metrics: tuple[str, ...] = ("accuracy",)) -> Any:
+        """Run step 4."""
         with Tracker(self.journal, evaluation="e", run_name="r").start() as run:
             return evaluate_on_benchmark(
                 own or EvaluationSettings(),
                 metrics=[METRICS[name] for name in metrics],
                 baseline=BaselineModel(source="given", model=self.baseline),
-                models=models,
+                models=self.models,
                 data=self.data,
                 run=run,
             )
@@ -127,7 +132,14 @@ class Steps:
         identity = EvaluationIdentity(project="p", evaluation="e", registered_model="m", delta_file=delta_file)
         with Tracker(self.journal, evaluation="e", run_name="r").start() as run:
             return compare_and_output_delta(
-                own or DeltaSettings(), metric=metric, identity=identity, scores=scores, data=self.data, run=run
+                own or DeltaSettings(),
+                metric=metric,
+                identity=identity,
+                baseline=BaselineModel(source="given", model=self.baseline),
+                models=self.models,
+                scores=scores,
+                data=self.data,
+                run=run,
             )
 
     def artifact(self, path: str) -> bytes:

@@ -6,14 +6,12 @@ import secrets
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hokusai.models.model_files import to_model_file
-from hokusai.models.trainers import SklearnModel
+from hokusai.models.sklearn_models import SklearnModel
 from hokusai.records import DatasetVersion
 from hokusai.tracking.journal import JOURNAL_FORMAT, FileJournal
 from hokusai.tracking.naming import STEPS
@@ -36,9 +34,7 @@ ARTIFACTS = {"empty.txt": b"", "deep/er/bytes.bin": bytes(range(256)), "odd name
 def model_file() -> ModelFile:
     """A fitted scikit-learn model as a file."""
     pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(QUESTIONS, [0, 0, 1, 1])
-    model = SklearnModel(pipeline, features=("x", "y"))
-    table = pa.Table.from_pandas(QUESTIONS)
-    return to_model_file(model, name="candidate", training_table=table, is_classifier=True)
+    return SklearnModel(pipeline, features=("x", "y")).to_file(name="candidate", example={})
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_reading_commands(commands)
     _add_audit_command(commands)
     _add_experiment_commands(commands)
+    _add_model_commands(commands)
     _add_journal_commands(commands)
     return parser
 
@@ -182,6 +183,58 @@ def _add_experiment_commands(commands: argparse._SubParsersAction[argparse.Argum
     _add_store(restore)
 
 
+def _add_model_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    group = _group(commands, "model", "fetch and compare registered models, and say which one is in use")
+    _add_retrieval_commands(group)
+
+    promote = _command(
+        group, "model_aliases", "promote", "let a version become champion; exits 1 when no decision allows it"
+    )
+    promote.add_argument("model", metavar="NAME|ADDRESS", help="a registered model, or models:/NAME/VERSION alone")
+    promote.add_argument("version", nargs="?", default="", metavar="VERSION", help="a number, an @alias or an address")
+    promote.add_argument("--override", action="store_true", help="even if no decision allows it; needs --reason")
+    promote.add_argument("--reason", default="", metavar="TEXT", help="why; kept in the model's history")
+    promote.add_argument("--baseline", action="store_true", help="let it become what evaluations compare with as well")
+    rollback = _command(group, "model_aliases", "rollback", "let the version before become champion again")
+    rollback.add_argument("model", metavar="NAME", help="a registered model")
+    rollback.add_argument("--reason", default="", metavar="TEXT", help="why; kept in the model's history")
+    history = _command(group, "model_aliases", "history", "print every move of a model's champion: who, when, why")
+    history.add_argument("model", metavar="NAME", help="a registered model")
+    for parser in (promote, rollback, history):
+        parser.add_argument("--json", action="store_true", help="print it as JSON")
+        _add_store(parser)
+
+
+def _add_retrieval_commands(group: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    naming = "models:/name/version, models:/name@alias, models:/m-…, runs:/id/path or sha256:…"
+
+    every = _command(group, "model", "list", "list the registered models, or the versions of one")
+    every.set_defaults(function="list_all")
+    every.add_argument("name", nargs="?", metavar="NAME", help="a registered model (default: list all of them)")
+    show = _command(group, "model", "show", "print one model: tags, signature, requirements, files, run, datasets")
+    show.add_argument("model", metavar="MODEL", help=naming)
+    pull = _command(group, "model", "pull", "fetch a model, or any artifact of a run: whole and checked, or not at all")
+    pull.add_argument("model", metavar="MODEL", help=naming)
+    pull.add_argument("--to", metavar="FOLDER", help="the folder to make (default: one named after the model)")
+    verify = _command(group, "model", "verify", "are the files what was recorded? exits 1 when they are not")
+    verify.add_argument("model", metavar="MODEL", help=f"{naming}, or a folder that was pulled")
+    verify.add_argument(
+        "recorded_as", nargs="?", default="", metavar="VERSION", help="of a folder: the model that it should be"
+    )
+    diff = _command(group, "model", "diff", "what differs between two models: tags, data, parameters, metrics, files")
+    diff.add_argument("first", metavar="A", help=naming)
+    diff.add_argument("second", metavar="B", help=naming)
+    lineage = _command(group, "model", "lineage", "which data went into a model, or into which models data went")
+    meant = lineage.add_mutually_exclusive_group(required=True)
+    meant.add_argument("model", nargs="?", metavar="MODEL", help=naming)
+    meant.add_argument(
+        "--dataset", metavar="DATASET", help="a content digest, its first characters, or the name of who contributed it"
+    )
+    for parser in (every, show, pull, verify, diff, lineage):
+        parser.add_argument("--json", action="store_true", help="print it as JSON")
+        _add_store(parser)
+
+
 def _add_journal_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     group = _group(commands, "journal", "list, show, verify and prune the journals of evaluations")
     naming = "a journal's folder, its key, or the beginning of its key"
@@ -250,8 +303,8 @@ def _add_overrides(parser: argparse.ArgumentParser) -> None:
         ("--base", "data.base", "FILE", "base data"),
         ("--benchmark", "data.benchmark", "FILE", "benchmark"),
         ("--label", "data.label", "COLUMN", "the column to predict"),
-        ("--baseline", "baseline.source", "MODEL", "baseline model: models:/…, runs:/…, a folder or a .skops file"),
-        ("--estimator", "training.estimator", "CLASS", "scikit-learn class"),
+        ("--baseline", "baseline.source", "MODEL", "baseline model: models:/…, runs:/…, a folder or a model file"),
+        ("--estimator", "training.estimator", "NAME", "what is trained, such as a class of scikit-learn"),
         ("--seeds", "training.seeds", "N", "fits per arm"),
         ("--metric", "delta.metric", "NAME", "the metric that decides"),
         ("--minimum-gain", "delta.minimum_gain", "X", "the gain to clear"),

@@ -1,53 +1,83 @@
 """Safe model files: skops in, skops out, and nothing that runs code from the file.
 
-A skops file names the types that it is made of. Only classes of scikit-learn itself are trusted, beside what skops
-trusts by default; functions are not, because a file may name one with an effect.
+A skops file names the types that it is made of. Trusted are classes of scikit-learn itself, and those few of skrub,
+LightGBM and XGBoost of which our models are made, beside what skops trusts by default. Functions and methods are not,
+because a file may name one with an effect; neither are the other classes of skrub, some of which fetch models or
+evaluate expressions.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 from functools import cache
 from importlib import import_module
-from importlib.metadata import version
-from typing import TYPE_CHECKING
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
 from hokusai.errors import ModelError, UntrustedModelError
-from hokusai.models.trainers import SklearnModel
+from hokusai.models.sklearn_models import SklearnModel
 from hokusai.records import ModelFile
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
-    import pyarrow as pa
+    from hokusai.digests import JsonValue
 
-__all__ = ["MODEL_FILE", "load_skops", "to_model_file"]
+__all__ = ["MODEL_FILE", "load_skops", "to_skops"]
 
 MODEL_FILE = "model.skops"
-# Plain values of NumPy, and the compiled parts of scikit-learn's trees; making one of them runs no code of the file.
-_TRUSTED = {"numpy.dtype"}
+# Making one of these runs no code of the file. LightGBM's and XGBoost's boosters are read from their own text or bytes.
+_TRUSTED = frozenset(
+    {
+        "collections.OrderedDict",
+        # What HistGradientBoosting checks categories with; a partial applies nothing that is not trusted itself.
+        "functools.partial",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMRegressor",
+        "numpy.dtype",
+        "scipy.sparse._csr.csr_matrix",
+        "sklearn.utils.validation.check_array",
+        "skrub._datetime_encoder.DatetimeEncoder",
+        "skrub._string_encoder.StringEncoder",
+        "skrub._to_str.ToStr",
+        "xgboost.core.Booster",
+        "xgboost.sklearn.XGBClassifier",
+        "xgboost.sklearn.XGBRegressor",
+    }
+)
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "scipy", "skops")
+_OPTIONAL = ("lightgbm", "skrub", "xgboost")
+# On some platforms, a package of another name holds the module.
+_OTHER_NAMES = {"xgboost": "xgboost-cpu"}
+# What a text vectorizer is told to take for the names of files, it opens.
+_FILE_INPUTS = ("filename", "file")
 
 
-def to_model_file(model: SklearnModel, *, name: str, training_table: pa.Table, is_classifier: bool) -> ModelFile:
+def to_skops(model: SklearnModel, *, name: str, example: Mapping[str, JsonValue]) -> ModelFile:
     """Return a fitted model as a skops file with MLflow's signature and pinned requirements.
 
+    Parts from modules of the user's own are written as well, by their names; whoever loads the file has to have those
+    modules, and to vouch for it.
+
     Raises:
-        ModelError: The estimator has parts that skops cannot write safely.
+        ModelError: The model has parts that skops cannot write, or functions of Python's own library.
     """
     import skops.io as skops_io
     from sklearn import __version__ as sklearn_version
+    from skops.io.exceptions import UnsupportedTypeException
 
-    content = skops_io.dumps(model.pipeline)
-    untrusted = skops_io.get_untrusted_types(data=content)
-    foreign = [kind for kind in untrusted if not _is_trusted(kind)]
-    if foreign:
-        estimator = type(model.pipeline[-1]).__name__
-        msg = (
-            f"{estimator} cannot be kept as a safe model file: it holds {', '.join(foreign)}. Choose another estimator."
-        )
-        raise ModelError(msg)
-    schema = training_table.schema
+    try:
+        content = skops_io.dumps(model.pipeline)
+        named = skops_io.get_untrusted_types(data=content)
+    except (UnsupportedTypeException, TypeError, ValueError, AttributeError, ImportError, RecursionError) as error:
+        raise ModelError(_not_kept(model, str(error).strip().partition("\n")[0])) from error
+    unsafe = [kind for kind in named if not _is_trusted(kind) and _is_function_of_python(kind)]
+    if unsafe:
+        raise ModelError(_not_kept(model, f"it holds {', '.join(unsafe)}"))
+    packages = {kind.partition(".")[0] for kind in named}
     return ModelFile(
         name=name,
         content=content,
@@ -58,30 +88,34 @@ def to_model_file(model: SklearnModel, *, name: str, training_table: pa.Table, i
             "sklearn_version": sklearn_version,
             "serialization_format": "skops",
             "code": None,
-            "skops_trusted_types": list(untrusted),
+            "skops_trusted_types": list(named),
         },
-        inputs={feature: _mlflow_type(schema.field(feature).type) for feature in model.features},
-        output=_output_type(model) if is_classifier else "double",
-        requirements=_requirements(),
+        inputs={feature: model.inputs.get(feature, "any") for feature in model.features},
+        output=_output_type(model),
+        requirements=tuple(
+            _requirement(package) for package in sorted({*_REQUIREMENTS, *packages.intersection(_OPTIONAL)})
+        ),
+        example=example,
     )
 
 
-def load_skops(path: Path, *, source: str) -> SklearnModel:
+def load_skops(path: Path, *, source: str, trusted: bool = False) -> SklearnModel:
     """Load a fitted scikit-learn pipeline or estimator from a skops file.
 
     Args:
         path: The file.
         source: What messages call it.
+        trusted: Whether somebody vouches for this very file, so that it may name any type.
 
     Raises:
-        UntrustedModelError: The file names types that are not scikit-learn's.
+        UntrustedModelError: The file names types that may have an effect, and nobody vouches for it.
         ModelError: It is no skops file, or holds no fitted estimator that names its features.
     """
     import skops.io as skops_io
 
     try:
         types = skops_io.get_untrusted_types(file=path)
-        foreign = [kind for kind in types if not _is_trusted(kind)]
+        foreign = [] if trusted else [kind for kind in types if not _is_trusted(kind)]
         estimator = None if foreign else skops_io.load(path, trusted=types)
     except Exception as error:
         # A file that somebody made up can fail anywhere inside the reader.
@@ -89,6 +123,8 @@ def load_skops(path: Path, *, source: str) -> SklearnModel:
         raise ModelError(msg) from error
     if foreign:
         raise UntrustedModelError(source, f"the file asks for {', '.join(foreign)}")
+    if not trusted and any(getattr(part, "input", None) in _FILE_INPUTS for part in _parts(estimator)):
+        raise UntrustedModelError(source, "the model takes values of its columns for names of files, which it opens")
     names = getattr(estimator, "feature_names_in_", None)
     if names is None or not hasattr(estimator, "predict"):
         msg = f"{source}: the model does not say which columns it needs. Fit it on a data frame, so that it knows them."
@@ -96,35 +132,61 @@ def load_skops(path: Path, *, source: str) -> SklearnModel:
     return SklearnModel(estimator, features=tuple(str(name) for name in names))
 
 
+def _not_kept(model: SklearnModel, reason: str) -> str:
+    last = model.pipeline[-1] if hasattr(model.pipeline, "steps") else model.pipeline
+    return f"{type(last).__name__} cannot be kept as a safe model file: {reason}. Choose another estimator."
+
+
+def _parts(value: object, seen: set[int] | None = None) -> Iterator[object]:
+    """Yield every object of which a value is made, itself included."""
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    yield value
+    inner: Collection[Any] = ()
+    if isinstance(value, dict):
+        inner = value.values()
+    elif isinstance(value, (list, tuple)):
+        inner = value
+    elif type(value).__module__.partition(".")[0] in ("sklearn", "skrub"):
+        inner = getattr(value, "__dict__", {}).values()
+    for part in inner:
+        yield from _parts(part, seen)
+
+
 @cache
-def _requirements() -> tuple[str, ...]:
-    return tuple(f"{package}=={version(package)}" for package in _REQUIREMENTS)
+def _requirement(package: str) -> str:
+    try:
+        return f"{package}=={version(package)}"
+    except PackageNotFoundError:
+        other = _OTHER_NAMES[package]
+        return f"{other}=={version(other)}"
 
 
 def _is_trusted(name: str) -> bool:
     if name in _TRUSTED:
         return True
+    # A module of scikit-learn also holds what it imports itself, such as classes of joblib or of the standard library.
+    return name.partition(".")[0] == "sklearn" and _is_class(name)
+
+
+def _is_function_of_python(name: str) -> bool:
+    return name.partition(".")[0] in sys.stdlib_module_names and not _is_class(name)
+
+
+def _is_class(name: str) -> bool:
+    """Return whether a name is that of a class, in the package that defines it and not in one that imports it."""
     module, _, attribute = name.rpartition(".")
-    if module.split(".")[0] != "sklearn":
-        return False
     try:
         found = getattr(import_module(module), attribute, None)
-    except ImportError:
+    except (ImportError, ValueError):
         return False
-    # A module of scikit-learn also holds what it imports itself, such as classes of joblib or of the standard library.
-    return inspect.isclass(found) and found.__module__.split(".")[0] == "sklearn"
-
-
-def _mlflow_type(kind: pa.DataType) -> str:
-    import pyarrow as pa
-
-    if pa.types.is_string(kind) or pa.types.is_null(kind):
-        return "string"
-    # The model takes whole numbers, fractions and gaps alike, and a file's column may be read as integers today and as
-    # floats tomorrow; MLflow refuses integers where a signature says double, and floats where it says long.
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    return "any" if is_number else "double"
+    return inspect.isclass(found) and found.__module__.partition(".")[0] == module.partition(".")[0]
 
 
 def _output_type(model: SklearnModel) -> str:
-    return {"U": "string", "b": "boolean", "i": "long"}.get(model.pipeline.classes_.dtype.kind, "double")
+    classes = getattr(model.pipeline, "classes_", None)
+    return (
+        "double" if classes is None else {"U": "string", "b": "boolean", "i": "long"}.get(classes.dtype.kind, "double")
+    )

@@ -14,7 +14,7 @@ from annotated_types import Interval
 
 from hokusai.errors import DataError
 from hokusai.records import Decision, DeltaReport, MetricDelta
-from hokusai.tracking.naming import dataset_tag
+from hokusai.tracking import naming
 from hokusai.tracking.parameters import CompareAndOutputDeltaParameters
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hokusai.digests import JsonValue
     from hokusai.records import (
         Arm,
+        BaselineModel,
         BenchmarkScores,
         EvaluationIdentity,
         IntegratedData,
@@ -77,6 +78,7 @@ def compare_and_output_delta(
     *,
     metric: str,
     identity: EvaluationIdentity,
+    baseline: BaselineModel,
     models: TrainedModels,
     scores: BenchmarkScores,
     data: IntegratedData,
@@ -91,6 +93,7 @@ def compare_and_output_delta(
         settings: The bar.
         metric: Name of the metric that decides.
         identity: The evaluation, and where its outputs go.
+        baseline: What step 1 loaded.
         models: What step 3 trained.
         scores: What step 4 found.
         data: What step 2 integrated.
@@ -114,7 +117,7 @@ def compare_and_output_delta(
         datasets=data.versions,
         counts=data.counts,
         overlapping_rows=int(data.overlapping.sum()),
-        notes=(*data.notes, *models.notes),
+        notes=(*baseline.notes, *data.notes, *models.notes),
         model_sha256=models.model_sha256,
     )
     for delta in (*report.deltas, *report.baseline_deltas):
@@ -122,7 +125,7 @@ def compare_and_output_delta(
     document = json.dumps(_document(report), indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     run.log_artifact(DELTA_FILE, document)
     _write(identity.delta_file, document)
-    run.set_tags({"hokusai.decision": report.decision.outcome, "hokusai.decision.reason": report.decision.reason})
+    run.set_tags({naming.DECISION_TAG: report.decision.outcome, naming.DECISION_REASON_TAG: report.decision.reason})
     return report
 
 
@@ -288,18 +291,32 @@ def _delta_document(delta: MetricDelta) -> dict[str, JsonValue]:
     }
 
 
-def model_tags(report: DeltaReport, *, estimator: str) -> dict[str, str]:
-    """Return the tags of the candidate's model version: what it was trained on and what that was worth."""
+def model_tags(report: DeltaReport, *, models: TrainedModels) -> dict[str, str]:
+    """Return the tags of the candidate's model version: what it was made from, how, and what that was worth.
+
+    Lists are JSON lists of texts or numbers; a number has all its digits.
+    """
+    contributions = [version for version in report.datasets if version.context == "contribution"]
+    contributors = dict.fromkeys(version.contributor for version in contributions if version.contributor)
     tags = {
-        "hokusai.evaluation": report.identity.evaluation,
-        "hokusai.estimator": estimator,
-        "hokusai.decision": report.decision.outcome,
+        naming.PROJECT_TAG: report.identity.project,
+        naming.EVALUATION_TAG: report.identity.evaluation,
+        naming.ESTIMATOR_TAG: models.estimator,
+        naming.SEEDS_TAG: json.dumps([model.seed for model in models.candidates]),
+        naming.CONTRIBUTIONS_TAG: json.dumps([version.name for version in contributions], ensure_ascii=False),
+        naming.CONTRIBUTORS_TAG: json.dumps(list(contributors), ensure_ascii=False),
+        naming.METRIC_TAG: report.decision.metric,
+        naming.DECISION_TAG: report.decision.outcome,
+        naming.DECISION_REASON_TAG: report.decision.reason,
     }
     for version in report.datasets:
-        tags[dataset_tag(version.context, version.name if version.context == "contribution" else None)] = version.digest
+        name = version.name if version.context == "contribution" else None
+        tags[naming.dataset_tag(version.context, name)] = version.digest
     for delta in report.deltas:
         if delta.metric.name == report.decision.metric:
-            tags[f"hokusai.delta.{delta.metric.name}"] = repr(delta.gain)
+            tag = f"{naming.DELTA_TAG}.{delta.metric.name}"
+            ends = {tag: delta.gain, f"{tag}.lower": delta.gain_lower, f"{tag}.upper": delta.gain_upper}
+            tags |= {name: repr(value) for name, value in ends.items() if value is not None}
     return tags
 
 

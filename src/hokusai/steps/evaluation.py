@@ -79,11 +79,11 @@ def evaluate_on_benchmark(
     number of the evaluation can be computed again.
 
     Raises:
-        DataError: The benchmark is too small, or lacks columns that the baseline model needs.
+        DataError: The benchmark is too small.
         ConfigurationError: The positive class is not one of the two.
         ModelError: A model cannot score the benchmark.
     """
-    arms = _arms(baseline, models, data)
+    arms = _arms(baseline, models)
     classes = _all_classes(models, baseline)
     truth = _truth(settings, data, classes=classes, task=models.task)
     run.log_parameters(
@@ -119,16 +119,9 @@ def evaluate_on_benchmark(
     )
 
 
-def _arms(baseline: BaselineModel, models: TrainedModels, data: IntegratedData) -> dict[Arm, tuple[FittedModel, ...]]:
+def _arms(baseline: BaselineModel, models: TrainedModels) -> dict[Arm, tuple[FittedModel, ...]]:
     arms: dict[Arm, tuple[FittedModel, ...]] = {"control": models.controls, "candidate": models.candidates}
     if baseline.model is not None:
-        missing = sorted(set(baseline.model.features) - set(data.features))
-        if missing:
-            problem = f"needs the columns {', '.join(map(repr, missing))}, which are not among the features."
-            raise DataError(f"baseline model {baseline.source}", f"{problem} Name them under data.features.")
-        if bool(baseline.model.classes) != (models.task == "classification"):
-            problem = f"does not do {models.task}, as the trained models do."
-            raise DataError(f"baseline model {baseline.source}", problem)
         arms["baseline"] = (baseline.model,)
     return arms
 
@@ -144,7 +137,7 @@ def _truth(
     import numpy as np
 
     from hokusai.analysis.metrics import BenchmarkTruth
-    from hokusai.models.trainers import label_texts, label_values
+    from hokusai.models.labels import label_texts, label_values
 
     if data.benchmark.num_rows < 2:
         raise DataError(

@@ -45,13 +45,16 @@ from mlflow.utils.rest_utils import http_request, verify_rest_response
 from sqlalchemy.exc import SQLAlchemyError
 
 from hokusai.errors import RunNotFoundError, TrackingServerError
+from hokusai.records import MODEL_MANIFEST_TAG, MODEL_SHA256_TAG
 from hokusai.tracking.mlflow_config import redact_credentials, sqlite_path
 from hokusai.tracking.mlflow_names import storable, to_mlflow_name
 from hokusai.tracking.model_folder import write_model_folder
 from hokusai.tracking.naming import (
+    CANDIDATE_ALIAS,
     DELETED_RUNS_TAG,
     EVALUATION_TAG,
     MODEL_KEY_TAG,
+    RECORDED_AT_TAG,
     RUN_KEY_TAG,
     STEPS,
 )
@@ -73,6 +76,7 @@ if TYPE_CHECKING:
 
     from mlflow.entities import Experiment, LoggedModel
     from mlflow.entities import Run as MlflowRun
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
     from hokusai.tracking.operations import LogDataset, LogModel, RunStatus
@@ -97,6 +101,8 @@ _POOL_TIMEOUT = "QueuePool limit"
 # Two clients that log the same dataset, or the like, at once: the slower one is refused by the database.
 _LOST_RACE = re.compile("IntegrityError|UNIQUE constraint|duplicate key", re.IGNORECASE)
 _LONGEST_MESSAGE = 300
+# Versions that others make at this moment are among the last ones.
+_VERSIONS_COMPARED = 100
 # MLflow restores all runs of an experiment, also those that had been deleted before it was archived. Their ids are kept
 # on the experiment meanwhile, as many in a tag as fit into the 5,000 characters that every MLflow takes.
 _RUNS_PER_TAG = 150
@@ -347,19 +353,30 @@ class MlflowStore:
                 else:
                     self._client.log_artifact(run_id, str(named), None if parent == "." else parent)
 
-    def log_model(self, experiment_id: str, run_id: str, *, key: str, model: LogModel, file: Path) -> str:
-        """Make a logged model of a run, or find it by its key, and return its id."""
+    def log_model(
+        self, experiment_id: str, run_id: str, *, key: str, model: LogModel, file: Path, logged_at: int
+    ) -> str:
+        """Make a logged model of a run, or find it by its key, and return its id.
+
+        Its tags have the digests of its file and of its folder; that it is READY says that both are there.
+        """
         with self._translated():
             logged = self._find_model(experiment_id, key)
             is_new = logged is None
             if logged is None:
                 logged = self._client.create_logged_model(
-                    experiment_id, name=model.name, source_run_id=run_id, tags={MODEL_KEY_TAG: key}
+                    experiment_id,
+                    name=model.name,
+                    source_run_id=run_id,
+                    tags={MODEL_KEY_TAG: key, MODEL_SHA256_TAG: model.sha256},
                 )
             if str(logged.status) != "READY":
                 with tempfile.TemporaryDirectory(prefix="hokusai-") as folder:
-                    write_model_folder(Path(folder), model, file=file, run_id=run_id, model_id=logged.model_id)
+                    manifest_digest = write_model_folder(
+                        Path(folder), model, file=file, run_id=run_id, model_id=logged.model_id, logged_at=logged_at
+                    )
                     self._client.log_model_artifacts(logged.model_id, folder)
+                self._client.set_logged_model_tags(logged.model_id, {MODEL_MANIFEST_TAG: manifest_digest})
                 self._client.finalize_logged_model(logged.model_id, "READY")
             outputs = None if is_new else self._client.get_run(run_id).outputs
             if logged.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
@@ -367,30 +384,64 @@ class MlflowStore:
         return str(logged.model_id)
 
     def register_model(self, model_id: str, *, run_id: str, name: str, key: str, tags: Mapping[str, str]) -> str:
-        """Make a version of a registered model from a logged model, or find it by its key, and return its number."""
+        """Make a version of a registered model from a logged model, or find it by its key, and return its number.
+
+        The version gets the tags of the logged model that hold its digests, and the alias ``candidate`` if no version
+        was recorded after it.
+        """
         with self._translated():
             # By key alone: a name with a quotation mark in it would break the filter.
             for version in self._client.search_model_versions(f"tags.`{MODEL_KEY_TAG}` = '{key}'"):
                 if version.name == name:
-                    return str(version.version)
-            make = functools.partial(
-                self._client.create_model_version,
-                name,
-                source=f"models:/{model_id}",
-                run_id=run_id,
-                tags={**tags, MODEL_KEY_TAG: key},
-                model_id=model_id,
-                await_creation_for=None,  # type: ignore[arg-type]  # None is MLflow's way to say: do not poll
+                    break
+            else:
+                version = self._create_version(model_id, run_id=run_id, name=name, key=key, tags=tags)
+            self._move_candidate(version)
+        return str(version.version)
+
+    def _create_version(
+        self, model_id: str, *, run_id: str, name: str, key: str, tags: Mapping[str, str]
+    ) -> ModelVersion:
+        digests = self._client.get_logged_model(model_id).tags
+        more = {tag: digests[tag] for tag in (MODEL_SHA256_TAG, MODEL_MANIFEST_TAG) if tag in digests}
+        make = functools.partial(
+            self._client.create_model_version,
+            name,
+            source=f"models:/{model_id}",
+            run_id=run_id,
+            tags={to_mlflow_name(tag): storable(value) for tag, value in tags.items()} | more | {MODEL_KEY_TAG: key},
+            model_id=model_id,
+            await_creation_for=None,  # type: ignore[arg-type]  # None is MLflow's way to say: do not poll
+        )
+        with self._as_store_of_the_process():
+            try:
+                return make()
+            except MlflowException as error:
+                # Most often it is there: asking each time would cost more than this answer once.
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+            self._require_registered_model(name)
+            return make()
+
+    def _move_candidate(self, version: ModelVersion) -> None:
+        """Let the alias name the version that was recorded last, which need not be the one that was shipped last.
+
+        MLflow moves an alias whatever it named before. So whoever has moved it looks again: versions are there before
+        they get the alias, and of two shippers the one that moves it last sees both.
+        """
+        name = version.name
+        while True:
+            aliased = self._client.get_registered_model(name).aliases.get(CANDIDATE_ALIAS)
+            recent = self._client.search_model_versions(
+                _name_condition(name), max_results=_VERSIONS_COMPARED, order_by=["version_number DESC"]
             )
-            with self._as_store_of_the_process():
-                try:
-                    return str(make().version)
-                except MlflowException as error:
-                    # Most often it is there: asking each time would cost more than this answer once.
-                    if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                        raise
-                self._require_registered_model(name)
-                return str(make().version)
+            compared = [version, *(item for item in recent if item.name == name)]
+            if aliased and str(aliased) not in {str(item.version) for item in compared}:
+                compared.append(self._client.get_model_version(name, str(aliased)))
+            newest = max(compared, key=lambda item: (item.tags.get(RECORDED_AT_TAG, ""), int(item.version)))
+            if str(aliased) == str(newest.version):
+                return
+            self._client.set_registered_model_alias(name, CANDIDATE_ALIAS, str(newest.version))
 
     def _require_registered_model(self, name: str) -> None:
         try:
@@ -693,6 +744,17 @@ def _fitting(texts: Mapping[str, str]) -> list[str]:
             break
         names.append(name)
     return names
+
+
+def _name_condition(name: str) -> str:
+    """Return a filter for the versions of a registered model; of a name with both quotation marks, for similar ones.
+
+    MLflow's filters know no way to write a quotation mark within a text.
+    """
+    quote = "'" if "'" not in name else '"'
+    if quote not in name:
+        return f"name = {quote}{name}{quote}"
+    return "name LIKE '{}'".format(name.replace("'", "_"))
 
 
 def schema_revisions() -> tuple[str, ...]:

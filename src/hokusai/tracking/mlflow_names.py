@@ -18,6 +18,7 @@ __all__ = [
     "LONGEST_NAME",
     "LONGEST_PARAMETER",
     "LONGEST_TAG",
+    "LONGEST_VERSION_TAG",
     "from_mlflow_name",
     "kept_value",
     "storable",
@@ -30,6 +31,8 @@ LONGEST_PARAMETER = 6000
 """Characters of a parameter's value; MLflow cuts off what is beyond."""
 LONGEST_TAG = 8000
 """Characters of a tag's value; MLflow cuts off what is beyond."""
+LONGEST_VERSION_TAG = 5000
+"""Characters of a model version's tag that every MLflow server takes; newer ones take more."""
 
 _REFUSED = re.compile(r"[^\w.\- :/]")
 _ESCAPE = re.compile(r"_x([0-9A-F]{4,6})_")

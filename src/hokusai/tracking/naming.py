@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hokusai.tracking.mlflow_config import TrackingSettings
 
 __all__ = [
+    "CANDIDATE_ALIAS",
     "CODE_COMMIT_TAG",
     "CODE_DIRTY_TAG",
     "DELETED_RUNS_TAG",
@@ -29,6 +30,7 @@ __all__ = [
     "PARAMETERS_DIGEST_TAG",
     "PLATFORM_TAG",
     "PYTHON_VERSION_TAG",
+    "RECORDED_AT_TAG",
     "RUN_KEY_TAG",
     "SCHEMA_VERSION_TAG",
     "STEPS",
@@ -67,6 +69,10 @@ MODEL_KEY_TAG = "hokusai.model_key"
 """A logged model's own name for itself, for finding it again."""
 MODEL_VERSION_TAG = "hokusai.model_version"
 """Registered model and version that the run's model became, such as ``hokusai-penguins/3``."""
+RECORDED_AT_TAG = "hokusai.recorded_at"
+"""When it was recorded that a model becomes a version: UTC, ISO 8601. It may be shipped much later."""
+CANDIDATE_ALIAS = "candidate"
+"""The alias of the version that was recorded last."""
 MANIFEST_DIGEST_TAG = "hokusai.manifest_digest"
 """SHA-256 of the run's list of artifacts (the artifact ``manifest.json``)."""
 JOURNAL_HEAD_TAG = "hokusai.journal_head"
@@ -77,6 +83,16 @@ DECISION_TAG = "hokusai.decision"
 """``accept``, ``reject`` or ``not enough evidence``."""
 DECISION_REASON_TAG = "hokusai.decision.reason"
 """The decision's reason, in one sentence."""
+DELTA_TAG = "hokusai.delta"
+"""A model version's gain in the metric that decided, whose name follows; ``.lower`` and ``.upper`` end its interval."""
+ESTIMATOR_TAG = "hokusai.estimator"
+"""The trainer of a model version."""
+SEEDS_TAG = "hokusai.seeds"
+"""JSON list of the seeds of the fits that were compared; a model version is the fit of the first one."""
+CONTRIBUTIONS_TAG = "hokusai.contributions"
+"""JSON list of the names of the contributions that a model version was trained on."""
+CONTRIBUTORS_TAG = "hokusai.contributors"
+"""JSON list of those who made them, where they are known."""
 BASELINE_DIGEST_TAG = "hokusai.baseline.sha256"
 """SHA-256 of the given baseline model's file."""
 DELETED_RUNS_TAG = "hokusai.deleted_runs"

@@ -157,7 +157,8 @@ class LogArtifact:
 class LogModel:
     """A trained model of a run; its file is staged under its SHA-256.
 
-    ``flavor`` names MLflow's module that loads it, ``options`` are that flavour's own fields in the ``MLmodel`` file.
+    ``flavor`` names MLflow's module that loads it, ``options`` are that flavour's own fields in the ``MLmodel`` file,
+    ``example`` is one typical row by column, or empty.
     """
 
     run: str
@@ -170,6 +171,7 @@ class LogModel:
     inputs: Mapping[str, str]
     output: str
     requirements: tuple[str, ...]
+    example: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,6 +78,12 @@ class LoadBaselineModelParameters:
 
     source: str = parameter("baseline.source", "Address of the baseline model; 'control' when none was given.")
     kind: str = parameter("baseline.kind", "'model' when one was given, otherwise 'control'.")
+    trusted_sha256: str = parameter(
+        "baseline.trusted_sha256", "SHA-256 of a model that may run code because it is trusted; empty for none."
+    )
+    classes: tuple[str, ...] = parameter(
+        "baseline.classes", "Names of the model's classes in the order of its codes; empty where it carries them."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,13 +122,22 @@ class IntegrateContributedDataParameters:
 class TrainNewModelParameters:
     """Parameters of step 3."""
 
-    estimator: str = parameter("training.estimator", "The scikit-learn class that is trained.")
+    estimator: str = parameter("training.estimator", "The trainer's name, such as a class of scikit-learn.")
     estimator_parameters: Mapping[str, Any] = parameter(
-        "training.parameters", "Arguments of the estimator that differ from scikit-learn's defaults."
+        "training.parameters", "Parameters of the estimator that differ from its defaults."
     )
     task: str = parameter("training.task", "classification or regression.")
     seeds: tuple[int, ...] = parameter("training.seeds", "Seeds of the fits of each arm.")
     is_random: bool = parameter("training.is_random", "Whether the estimator's result depends on its seed.")
+    threads: int = parameter("training.threads", "Threads of every fit.", unit="threads")
+    column_kinds: Mapping[str, str] = parameter(
+        "training.column_kinds", "What each feature is to the preparation, decided from the base data."
+    )
+    tuning_trials: int = parameter(
+        "training.tuning.trials", "Sets of hyperparameters tried for each arm; 0 without a search.", unit="trials"
+    )
+    tuning_folds: int = parameter("training.tuning.folds", "Parts of the base data that each set is scored on in turn.")
+    tuning_space: Mapping[str, Any] = parameter("training.tuning.space", "The values that are tried, by parameter.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,11 +42,14 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from hokusai.digests import JsonValue
     from hokusai.tracking.journal import Entry
     from hokusai.tracking.operations import Operation
 
 __all__ = [
+    "EXAMPLE_FILE",
     "MODEL_FILES",
+    "SERVING_EXAMPLE_FILE",
     "JournalFacts",
     "MetricPoints",
     "Point",
@@ -56,14 +59,20 @@ __all__ = [
     "Texts",
     "dataset_fields",
     "dataset_place",
+    "example_documents",
     "model_file_fields",
+    "model_files",
     "put_all",
 ]
 
 T = TypeVar("T")
 
 MODEL_FILES = ("MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt")
-"""The files that stand beside a model's own in its folder."""
+"""The files that stand beside a model's own in its folder, whatever the model is."""
+EXAMPLE_FILE = "input_example.json"
+"""A typical row as MLflow keeps it, ..."""
+SERVING_EXAMPLE_FILE = "serving_input_example.json"
+"""... and as the body of a request to a server of the model."""
 
 _MLMODEL_FIELDS = {
     "flavors",
@@ -74,6 +83,7 @@ _MLMODEL_FIELDS = {
     "model_uuid",
     "prompts",
     "run_id",
+    "saved_input_example_info",
     "signature",
     "type_hint_from_example",
     "utc_time_created",
@@ -352,13 +362,29 @@ def dataset_fields(dataset: LogDataset) -> dict[str, str]:
     }
 
 
+def example_documents(model: LogModel) -> dict[str, JsonValue]:
+    """Return the JSON documents of a model's example by file name; none when it has no example."""
+    if not model.example:
+        return {}
+    table: JsonValue = {"columns": list(model.example), "data": [list(model.example.values())]}
+    return {EXAMPLE_FILE: table, SERVING_EXAMPLE_FILE: {"dataframe_split": table}}
+
+
+def model_files(model: LogModel) -> tuple[str, ...]:
+    """Return the files of a model's folder, its manifest aside."""
+    return (model.file, *MODEL_FILES, *example_documents(model))
+
+
 def model_file_fields(
     path: str, content: bytes, model: LogModel, *, run_id: str, model_id: str
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield name, recorded and found text of everything in one of :data:`MODEL_FILES` that the journal fixes."""
+    """Yield name, recorded and found text of everything in a file beside a model's own that the journal fixes."""
     import yaml  # only where a model is audited
 
     requirements = list(model.requirements)
+    if path in (EXAMPLE_FILE, SERVING_EXAMPLE_FILE):
+        yield "content", json.dumps(example_documents(model)[path]), content.decode("utf-8", "replace")
+        return
     if path == "requirements.txt":
         yield "lines", "\n".join(requirements), content.decode("utf-8", "replace").strip("\n")
         return
@@ -406,6 +432,7 @@ def _mlmodel_fields(document: Mapping[str, object], model: LogModel) -> Iterator
             found = json.loads(str(found))
         yield f"signature {name}", _json(recorded), _json(found)
     yield "model_size_bytes", str(model.size), str(document.get("model_size_bytes"))
+    yield "input example", str(bool(model.example)), str(bool(document.get("saved_input_example_info")))
     yield "other fields", "", ", ".join(sorted(map(str, document.keys() - _MLMODEL_FIELDS)))
 
 

@@ -18,6 +18,7 @@ import traceback
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
@@ -25,7 +26,14 @@ from typing import TYPE_CHECKING, Protocol
 from hokusai.digests import canonical_json, sha256
 from hokusai.errors import InvalidFactError, TrackingError
 from hokusai.tracking import artifacts, metric_names, naming
-from hokusai.tracking.mlflow_names import LONGEST_NAME, LONGEST_PARAMETER, LONGEST_TAG, storable, to_mlflow_name
+from hokusai.tracking.mlflow_names import (
+    LONGEST_NAME,
+    LONGEST_PARAMETER,
+    LONGEST_TAG,
+    LONGEST_VERSION_TAG,
+    storable,
+    to_mlflow_name,
+)
 from hokusai.tracking.operations import (
     EndRun,
     LogArtifact,
@@ -186,6 +194,11 @@ class Tracker:
         tags = self._own_tags(key) | {naming.STEP_TAG: name}
         with self._recorded(run, StartRun(run=key, name=name, parent=parent.key, tags=tags)):
             yield run
+
+    def code_version(self) -> dict[str, str]:
+        """Return the tags that tell the version of the code; none where it has none."""
+        found = self._closing_tags() if self._closing_tags else {}
+        return {tag: found[tag] for tag in (naming.CODE_COMMIT_TAG, naming.CODE_DIRTY_TAG) if tag in found}
 
     @contextmanager
     def _recorded(
@@ -447,13 +460,24 @@ class Run:
                 inputs=dict(model.inputs),
                 output=model.output,
                 requirements=model.requirements,
+                example=dict(model.example),
             )
         )
 
     def register_model(self, model: str, *, registered_name: str, tags: Mapping[str, str]) -> None:
-        """Record that a model logged in this evaluation becomes a new version of ``registered_name``."""
-        texts = redact_texts(tags, allowed=self._tracker.allowed_names)
-        self._journal.append(RegisterModel(run=self.key, model=model, registered_name=registered_name, tags=texts))
+        """Record that a model logged in this evaluation becomes a new version of ``registered_name``.
+
+        The version of the code is added to the tags.
+
+        A tag of more than 5,000 characters is kept whole as an artifact, and the tag names it by its SHA-256.
+        """
+        for name in tags:
+            self._require_name("tag", name)
+        texts = redact_texts({name: str(value) for name, value in tags.items()}, allowed=self._tracker.allowed_names)
+        recorded = {name: self._shortened(text, LONGEST_VERSION_TAG) for name, text in texts.items()}
+        recorded |= self._tracker.code_version()
+        recorded[naming.RECORDED_AT_TAG] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._journal.append(RegisterModel(run=self.key, model=model, registered_name=registered_name, tags=recorded))
 
     def _shortened(self, text: str, longest: int) -> str:
         """Return a text that MLflow keeps whole: itself, or the digest of the artifact that holds it."""

@@ -6,14 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from hokusai.digests import canonical_json, sha256
+from hokusai.records import MODEL_MANIFEST_FILE, MODEL_MANIFEST_TAG, MODEL_SHA256_TAG
 from hokusai.tracking import naming
-from hokusai.tracking.mlflow_names import LONGEST_PARAMETER, LONGEST_TAG, storable
+from hokusai.tracking.mlflow_names import LONGEST_PARAMETER, LONGEST_TAG, storable, to_mlflow_name
 from hokusai.tracking.recorded_facts import (
-    MODEL_FILES,
     MetricPoints,
     Point,
     dataset_fields,
     model_file_fields,
+    model_files,
     put_all,
 )
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from hokusai.digests import JsonValue
     from hokusai.tracking.mlflow_client import MetricPoint
     from hokusai.tracking.mlflow_reader import FoundDataset, FoundModel, FoundRun, FoundVersion, MlflowReader
     from hokusai.tracking.operations import LogModel
@@ -51,6 +54,7 @@ Reason = Literal["missing", "deleted", "added", "doubled", "changed", "not shipp
 
 _POINTS_NAMED = 10
 _MLFLOW_TAGS = "mlflow."
+_DIGEST_TAGS = (MODEL_SHA256_TAG, MODEL_MANIFEST_TAG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,32 +364,52 @@ class RunComparison:
             ("output of its run", "yes", "yes" if found.model_id in run.model_ids else ""),
         ):
             self.compare_value("model", recorded, there, f"{model.name}: {field_name}")
-        for tag in sorted(found.tags.keys() - {naming.MODEL_KEY_TAG}):
+        for tag in sorted(found.tags.keys() - {naming.MODEL_KEY_TAG, *_DIGEST_TAGS}):
             if not tag.startswith(_MLFLOW_TAGS):
                 self.differ("model", f"{model.name}: tag {tag}", "added", found=found.tags[tag])
         self._compare_model_files(model, found)
 
     def _compare_model_files(self, model: LogModel, found: FoundModel) -> None:
-        files = self._store.files_of(found.location)
-        for path in (model.file, *MODEL_FILES):
+        files = {path: self._store.digest_of(found.location, path) for path in self._store.files_of(found.location)}
+        expected, known = model_files(model), len(self._findings.differences)
+        for path in expected:
             self._checked["model"] += 1
             if path not in files:
                 self.differ("model", f"{model.name}: {path}", "missing", recorded="there")
-        for path in sorted(files.keys() - {model.file, *MODEL_FILES}):
-            text = file_text(*self._store.digest_of(found.location, path))
-            self.differ("model", f"{model.name}: {path}", "added", found=text)
-        if model.file in files:
-            digest = self._store.digest_of(found.location, model.file)
-            if digest != (model.sha256, model.size):
-                recorded, there = file_text(model.sha256, model.size), file_text(*digest)
-                self.differ("model", f"{model.name}: {model.file}", "changed", recorded=recorded, found=there)
-        for path in MODEL_FILES:
+        for path in sorted(files.keys() - {*expected, MODEL_MANIFEST_FILE}):
+            self.differ("model", f"{model.name}: {path}", "added", found=file_text(*files[path]))
+        if files.get(model.file, (model.sha256, model.size)) != (model.sha256, model.size):
+            recorded, there = file_text(model.sha256, model.size), file_text(*files[model.file])
+            self.differ("model", f"{model.name}: {model.file}", "changed", recorded=recorded, found=there)
+        for path in expected[1:]:
             if path in files:
                 content = self._store.read_file(found.location, path)
                 for field_name, recorded, there in model_file_fields(
                     path, content, model, run_id=self._found.run_id, model_id=found.model_id
                 ):
                     self.compare_value("model", recorded, there, f"{model.name}: {path}: {field_name}")
+        # What has been named by its field or file need not be named once more by its digest.
+        self._compare_manifest(model, found, files, with_files=len(self._findings.differences) == known)
+
+    def _compare_manifest(
+        self, model: LogModel, found: FoundModel, files: Mapping[str, tuple[str, int]], *, with_files: bool
+    ) -> None:
+        """Compare the list of a model's files with the tag and, if ``with_files``, with the files.
+
+        What was shipped before there were manifests has neither the file nor the tags.
+        """
+        listed, _ = files.get(MODEL_MANIFEST_FILE, ("", 0))
+        if listed and with_files:
+            own: dict[str, JsonValue] = {
+                path: {"sha256": digest, "size": size}
+                for path, (digest, size) in files.items()
+                if path != MODEL_MANIFEST_FILE
+            }
+            digest = sha256(canonical_json({"files": own}))
+            self.compare_value("model", digest, listed, f"{model.name}: {MODEL_MANIFEST_FILE}")
+        for tag, digest in ((MODEL_MANIFEST_TAG, listed), (MODEL_SHA256_TAG, model.sha256)):
+            if listed or tag in found.tags:
+                self.compare_value("model", digest, found.tags.get(tag, ""), f"{model.name}: tag {tag}")
 
     def _compare_versions(self) -> None:
         """Compare the model versions, and add the tag that names the last one to what was recorded."""
@@ -394,8 +418,10 @@ class RunComparison:
         left = list(self._store.versions_of(self._found.run_id, keys=keys))
         for (name, model), registration in facts.registrations.items():
             self._checked["model version"] += 1
-            tags = {**registration.value.tags, naming.MODEL_KEY_TAG: f"{self._evaluation.key}:{model}"}
             logged = next(iter(self._evaluation.models_named(model)), None)
+            tags = {to_mlflow_name(tag): storable(value) for tag, value in registration.value.tags.items()}
+            tags |= {tag: logged.tags[tag] for tag in _DIGEST_TAGS if logged and tag in logged.tags}
+            tags[naming.MODEL_KEY_TAG] = f"{self._evaluation.key}:{model}"
             same = [item for item in left if item.name == name and _is_version_of(item, tags, logged)]
             left = [item for item in left if item not in same]
             # Which number was given to it is not in the journal; which one it is now should be told, if it is there.

@@ -254,7 +254,7 @@ class JournalShipper:
                 file = staged_path(self.folder, operation.sha256)
                 self._store.log_artifact(self._run_id(operation.run), self._require(file), operation.path)
             case LogModel():
-                self._log_model(operation)
+                self._log_model(operation, entry.time)
             case RegisterModel():
                 self._register_model(operation)
             case OpenJournal():
@@ -312,11 +312,16 @@ class JournalShipper:
                 f"{entry.sequence}:{entry.link}"
             )
 
-    def _log_model(self, operation: LogModel) -> None:
+    def _log_model(self, operation: LogModel, logged_at: int) -> None:
         key = f"{self._require_header().evaluation}:{operation.name}"
         file = self._require(staged_path(self.folder, operation.sha256))
         self.state.model_ids[operation.name] = self._store.log_model(
-            self._experiment_id(), self._run_id(operation.run), key=key, model=operation, file=file
+            self._experiment_id(),
+            self._run_id(operation.run),
+            key=key,
+            model=operation,
+            file=file,
+            logged_at=logged_at,
         )
 
     def _register_model(self, operation: RegisterModel) -> None:
