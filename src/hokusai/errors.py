@@ -237,17 +237,21 @@ class ModelError(HokusaiError):
 
 
 class UntrustedModelError(ModelError):
-    """Loading a model file would run code that the file brings along.
+    """Loading a model file would run code that the file brings along, or end the process where nothing can check it.
 
     Attributes:
         source: The file or address of the model.
+        reason: Why it is not loaded.
+        sha256: SHA-256 of the file, or of the list of all files of the folder; empty where it is not known.
     """
 
-    def __init__(self, source: str, reason: str) -> None:
-        self.source = source
+    def __init__(self, source: str, reason: str, *, sha256: str = "") -> None:
+        self.source, self.reason, self.sha256 = source, reason, sha256
+        own = f'trusted_sha256 = "{sha256}"' if sha256 else "its SHA-256 as trusted_sha256"
+        known = f"; its SHA-256 is {sha256}" if sha256 else ""
         super().__init__(
-            f"{source}: refused: {reason}. Either save the model as skops (skops.io.dump) and give that file instead, "
-            "or trust exactly this one: write its SHA-256 under baseline.trusted_sha256."
+            f"{source}: refused: {reason}{known}. Either save the model as skops (skops.io.dump) and give that file "
+            f"instead, or trust exactly this one: write {own} under [baseline]."
         )
 
 
@@ -297,13 +301,15 @@ class ModelNotFoundError(ModelError):
 
     Attributes:
         model: What was asked for.
+        close: Names or addresses that come near, the nearest first.
     """
 
-    def __init__(self, model: str, *, store: str) -> None:
-        self.model = model
+    def __init__(self, model: str, *, store: str, close: Collection[str] = ()) -> None:
+        self.model, self.close = model, tuple(close)
+        hint = f" Did you mean {', '.join(self.close)}?" if close else ""
         super().__init__(
             f"no model {model!r} in {store}, expected models:/name/version, models:/name@alias, runs:/id/path, the id "
-            "of a logged model, or a digest. List what is there with `hokusai model list`."
+            f"of a logged model, or a digest.{hint} List what is there with `hokusai model list`."
         )
 
 

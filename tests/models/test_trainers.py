@@ -142,7 +142,8 @@ def test_the_seed_is_not_the_users_to_set_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["seed", "random_seed", "bagging_seed", "num_threads", "device", "input_model", "output_model", "fs", "data"]
+    "name",
+    ["seed", "random_seed", "bagging_seed", "num_threads", "device", "input_model", "output_model", "fs", "data"],
 )
 def test_lightgbm_gets_no_seed_file_or_device_under_a_name_of_its_own(name: str) -> None:
     with pytest.raises(ConfigurationError) as caught:

@@ -210,9 +210,7 @@ WEIGHED_BENCHMARK = "a,w,y\n8,1,0\n9,1,1\n"
 
 
 def test_weights_are_no_feature_and_rows_are_not_compared_by_them(tmp_path: Path) -> None:
-    data, journal = integrate(
-        tmp_path, WEIGHED_MORE, base=WEIGHED_BASE, benchmark=WEIGHED_BENCHMARK, sample_weight="w"
-    )
+    data, journal = integrate(tmp_path, WEIGHED_MORE, base=WEIGHED_BASE, benchmark=WEIGHED_BENCHMARK, sample_weight="w")
     assert (data.features, data.sample_weight) == (("a",), "w")
     assert data.integrated["w"].to_pylist() == [1, 0.5, 2]
     assert data.counts[1].duplicates_base == 1

@@ -177,7 +177,9 @@ def test_both_arms_are_fitted_with_the_same_seeds_and_the_first_candidate_is_kep
     (parameters,) = [each.parameters for each in journal.operations if isinstance(each, LogParameters)]
     assert parameters["training.seeds"] == "[0, 1, 2]"
     seconds = [each for each in journal.operations if isinstance(each, LogMetrics) and "fit_seconds" in repr(each)]
-    assert [each.step for each in seconds] == [0, 1, 2, 0, 1, 2]
+    assert sorted((*each.metrics, each.step) for each in seconds) == [
+        (f"training.{arm}.fit_seconds", seed) for arm in ("candidate", "control") for seed in range(3)
+    ]
 
 
 def test_a_trainer_without_randomness_is_fitted_once() -> None:
@@ -440,7 +442,7 @@ def test_a_delta_becomes_metrics_of_its_own_name() -> None:
 
 def test_the_tags_of_a_model_version_say_what_it_is_worth(tmp_path: Path) -> None:
     steps = Steps(integrated(LABELS), controls=[Recited(right_in(20))], candidates=[Recited(LABELS)])
-    tags = model_tags(steps.decide(tmp_path / "delta.json"), estimator="recited")
+    tags = model_tags(steps.decide(tmp_path / "delta.json"), models=steps.models)
     assert tags["hokusai.delta.accuracy"] == "0.5"
     assert (tags["hokusai.decision"], tags["hokusai.estimator"]) == ("accept", "recited")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast
 from hokusai.errors import HokusaiError
 from hokusai.execution.executor import JobFailure, JobResult
 from hokusai.execution.shared_tables import write_tables
-from hokusai.execution.worker import FrameKind
+from hokusai.execution.worker import MessageKind
 from hokusai.execution.worker_start import ForkingStart, SpawningStart
 
 if TYPE_CHECKING:
@@ -133,17 +133,17 @@ class LocalPool:
             content = worker.connection.recv_bytes()
         except (EOFError, OSError):
             return JobFailure(job=number, reason=_death(start.end(worker)))
-        kind, value = FrameKind(content[0]), pickle.loads(memoryview(content)[1:])  # noqa: S301 - our own worker's
-        if kind is FrameKind.MESSAGES:
+        kind, value = MessageKind(content[0]), pickle.loads(memoryview(content)[1:])  # noqa: S301 - our own worker's
+        if kind is MessageKind.MESSAGES:
             for message in value:
                 on_message(number, message)
             return None
-        if kind is FrameKind.EXCEPTION:
+        if kind is MessageKind.EXCEPTION:
             error, trace = value
             error.add_note(f"in a worker process:\n{trace}")
             raise error
         self._idle.append(worker)
-        if kind is FrameKind.FAILURE:
+        if kind is MessageKind.FAILURE:
             return JobFailure(job=number, reason=value.reason, error=value.error)
         return JobResult(job=number, value=cast("Result", value))
 

@@ -29,14 +29,14 @@ from hokusai.execution.shared_tables import map_tables
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["FORK", "REPLY", "REQUEST", "WAIT", "FrameKind", "serve_forks", "serve_jobs"]
+__all__ = ["FORK", "REPLY", "REQUEST", "WAIT", "MessageKind", "serve_forks", "serve_jobs"]
 
 REQUEST, REPLY = struct.Struct("=cq"), struct.Struct("=q")
 FORK, WAIT = b"f", b"w"
 _SECONDS_BETWEEN_MESSAGES = 0.25
 
 
-class FrameKind(IntEnum):
+class MessageKind(IntEnum):
     """What a worker says: the first byte of a frame; a pickle follows."""
 
     MESSAGES = 0
@@ -140,7 +140,7 @@ class _Messages:
 
     def flush(self) -> None:
         if self._collected:
-            _send(self._connection, FrameKind.MESSAGES, self._collected)
+            _send(self._connection, MessageKind.MESSAGES, self._collected)
             self._collected = []
         self._sent_at = time.monotonic()
 
@@ -152,25 +152,25 @@ def _answer(content: bytes, connection: Connection) -> None:
     try:
         _send(connection, kind, value)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
-        _send(connection, FrameKind.FAILURE, _unsendable("the result", error))
+        _send(connection, MessageKind.FAILURE, _unsendable("the result", error))
     except MemoryError:
-        _send(connection, FrameKind.FAILURE, JobFailure(job=0, reason=OUT_OF_MEMORY))
+        _send(connection, MessageKind.FAILURE, JobFailure(job=0, reason=OUT_OF_MEMORY))
 
 
-def _run(content: bytes, messages: _Messages) -> tuple[FrameKind, object]:
+def _run(content: bytes, messages: _Messages) -> tuple[MessageKind, object]:
     try:
         files, pickled = pickle.loads(content)  # noqa: S301 - our parent's own values
         try:
             job = pickle.loads(pickled)  # noqa: S301
         except (AttributeError, ImportError) as error:
-            return FrameKind.FAILURE, _unsendable("the job", error)
-        return FrameKind.RESULT, job(map_tables(files), messages.add)
+            return MessageKind.FAILURE, _unsendable("the job", error)
+        return MessageKind.RESULT, job(map_tables(files), messages.add)
     except HokusaiError as error:
-        return FrameKind.FAILURE, JobFailure(job=0, reason=str(error), error=error)
+        return MessageKind.FAILURE, JobFailure(job=0, reason=str(error), error=error)
     except MemoryError:
-        return FrameKind.FAILURE, JobFailure(job=0, reason=OUT_OF_MEMORY)
+        return MessageKind.FAILURE, JobFailure(job=0, reason=OUT_OF_MEMORY)
     except BaseException as error:  # noqa: BLE001 - handed on as a value, and raised by the parent
-        return FrameKind.EXCEPTION, (_portable(error), traceback.format_exc())
+        return MessageKind.EXCEPTION, (_portable(error), traceback.format_exc())
 
 
 def _portable(error: BaseException) -> BaseException:
@@ -186,7 +186,7 @@ def _unsendable(what: str, error: Exception) -> JobFailure:
     return JobFailure(job=0, reason=f"{what} cannot be sent to another process ({error}). Use one worker.")
 
 
-def _send(connection: Connection, kind: FrameKind, value: object) -> None:
+def _send(connection: Connection, kind: MessageKind, value: object) -> None:
     """Write one frame; if the parent has gone there is nobody to tell, so the process ends."""
     content = bytes([kind]) + pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     try:

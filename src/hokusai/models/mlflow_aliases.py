@@ -16,13 +16,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hokusai.errors import ModelError, ModelNotFoundError, PromotionError
+from hokusai.errors import ModelDigestError, ModelError, ModelNotFoundError, PromotionError
 from hokusai.models.mlflow_registry import ModelRegistry
+from hokusai.models.model_checks import check_model
 from hokusai.models.promotion import (
     APPLIED_TAG,
     BASELINE,
     CHAMPION,
+    DELTA_FILE,
     LONGEST_REASON,
+    MOVES_OF_TAG,
     MOVES_SUFFIX,
     PREVIOUS,
     AliasMove,
@@ -34,6 +37,7 @@ from hokusai.models.promotion import (
     move_tags,
     read_moves,
 )
+from hokusai.models.run_artifacts import MANIFEST_FILE, RUN_MANIFEST_TAG
 from hokusai.records import ModelVersion
 
 if TYPE_CHECKING:
@@ -41,7 +45,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AliasRegistry", "history", "promote", "rollback"]
 
-_MANIFEST_DIGEST_TAG = "hokusai.manifest_digest"
+_RUN_KEY_TAG = "hokusai.run_key"
+_PARENT_TAG = "mlflow.parentRunId"
+# MLflow's ViewType.ALL: a run that was deleted to make room for another one counts as well.
+_WITH_DELETED = 3
 _COMPARING_STEP = "compare_and_output_delta"
 _ATTEMPTS = 20
 
@@ -59,7 +66,9 @@ def promote(
 ) -> AliasMove:
     """Let a version become ``champion``, and the champion before ``previous``.
 
-    That needs the record of an evaluation that accepted this very model; the version's tags alone are not believed.
+    That needs the record of an evaluation that accepted this very model; the version's tags alone are not believed,
+    and its files must be what was recorded of them. What that is worth against whoever may write everything in the
+    store says :func:`~hokusai.models.promotion.check_decision`.
     Of several promotions at once one wins. When the model has no ``baseline`` yet, the version becomes that as well.
 
     Args:
@@ -77,6 +86,7 @@ def promote(
 
     Raises:
         PromotionError: No decision allows it, somebody else was faster, or it is champion already.
+        ModelDigestError: Its files are not what was recorded; no override helps.
         ModelNotFoundError: There is no such version.
         ModelError: The store does not answer.
     """
@@ -91,6 +101,9 @@ def promote(
     if verdict.problem and not override:
         problem = f"{verdict.problem} Whoever answers for it may pass `--override` with a `--reason`."
         raise PromotionError(found.address, alias=CHAMPION, problem=problem)
+    # A decision, and an override too, is about the model that was recorded.
+    for item in check_model(found.address, registry=registry).differences:
+        raise ModelDigestError(found.address, what=item.path, expected=item.expected, found=item.found)
     log, aliases = registry.finished_log(found.name)
     _require_change(found, log, has_baseline=not baseline or aliases.get(BASELINE) == found.version)
     move = _move(log, champion=aliases.get(CHAMPION, ""), reason=reason, host_kind=host_kind)
@@ -214,15 +227,16 @@ class AliasRegistry(ModelRegistry):
             return None
         try:
             with self._translated(f"runs:/{version.run_id}"):
-                experiment = self._client.get_run(version.run_id).info.experiment_id
+                parent = self._client.get_run(version.run_id)
                 # The key is of letters, digits and a few signs.
-                condition = f"tags.`hokusai.run_key` = '{evaluation}:{_COMPARING_STEP}'"
-                runs = self._client.search_runs([experiment], condition)
+                condition = f"tags.`{_RUN_KEY_TAG}` = '{evaluation}:{_COMPARING_STEP}'"
+                runs = self._client.search_runs([parent.info.experiment_id], condition, run_view_type=_WITH_DELETED)
         except ModelNotFoundError:
             return None
-        if not runs:
+        run = next((run for run in runs if run.info.lifecycle_stage == "active"), None)
+        if run is None:
             return None
-        run, names = runs[0], ("delta.json", "manifest.json")
+        names = (DELTA_FILE, MANIFEST_FILE)
         with self._translated(f"runs:/{run.info.run_id}"):
             listed = {item.path for item in self._client.list_artifacts(run.info.run_id)}
         if not listed.issuperset(names):
@@ -232,7 +246,12 @@ class AliasRegistry(ModelRegistry):
             self.files(place).fetch(names, Path(folder))
             delta, manifest = (Path(folder, name).read_bytes() for name in names)
         return DecisionRecord(
-            delta=delta, manifest=manifest, manifest_digest=run.data.tags.get(_MANIFEST_DIGEST_TAG, "")
+            delta=delta,
+            manifest=manifest,
+            manifest_digest=run.data.tags.get(RUN_MANIFEST_TAG, ""),
+            runs=len(runs),
+            is_of_version=run.data.tags.get(_PARENT_TAG) == version.run_id
+            and parent.data.tags.get(_RUN_KEY_TAG) == evaluation,
         )
 
     def _append(self, name: str, move: AliasMove) -> None:
@@ -262,7 +281,7 @@ class AliasRegistry(ModelRegistry):
 
         description = f"The moves of the aliases of {name}, each as a version; see `hokusai model history`."
         try:
-            self._client.create_registered_model(log, {"hokusai.moves_of": name}, description)
+            self._client.create_registered_model(log, {MOVES_OF_TAG: name}, description)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

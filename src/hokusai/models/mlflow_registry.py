@@ -19,8 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hokusai.errors import ModelError, ModelNotFoundError
+from hokusai.models.local_files import LocalFiles, local_path
 from hokusai.models.model_runs import EVALUATION_TAG, to_model_run, used_datasets
 from hokusai.models.model_versions import MODEL_ID, from_logged, from_registry, utc_text, with_aliases
+from hokusai.models.promotion import MOVES_OF_TAG
+from hokusai.models.run_artifacts import manifest_tags
 from hokusai.models.stored_files import StoredFiles
 from hokusai.models.time_limits import TIME_LIMITS
 from hokusai.records import MODEL_MANIFEST_TAG, MODEL_SHA256_TAG, ModelVersion
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion as RegisteredVersion
     from mlflow.entities.model_registry import RegisteredModel
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
     from hokusai.models.model_runs import ModelRun
 
@@ -92,7 +96,7 @@ class ModelRegistry:
         return version
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of all registered models, sorted.
+        """Return the names of all registered models, sorted; not those of the logs of moved aliases.
 
         Raises:
             ModelError: The store does not answer.
@@ -101,17 +105,18 @@ class ModelRegistry:
             return tuple(sorted(model.name for model in self._search_registered()))
 
     def versions(self, name: str = "") -> tuple[ModelVersion, ...]:
-        """Return all versions of a registered model, or of all of them, by name and number.
+        """Return all versions of a registered model, or of all that :meth:`names` has, by name and number.
 
         Raises:
             ModelNotFoundError: There is no registered model of this name.
             ModelError: The store does not answer.
         """
-        condition = f"name = {_quoted(name)}" if name else ""
+        condition = _condition("name", name) if name else ""
         with self._translated(name or "registered models"):
             # A registered model without a version is there all the same, and it alone knows its aliases.
             models = [self._client.get_registered_model(name)] if name else list(self._search_registered())
-            found = [item for item in self._search_versions(condition) if not name or item.name == name]
+            known = {model.name for model in models}
+            found = [item for item in self._search_versions(condition) if item.name in known]
         versions = with_aliases(map(from_registry, found), models)
         return tuple(sorted(versions, key=lambda version: (version.name, int(version.version))))
 
@@ -126,7 +131,7 @@ class ModelRegistry:
         Raises:
             ModelError: The store does not answer.
         """
-        condition = f"tags.`{tag}` LIKE {_quoted(value + '%')}" if is_prefix else f"tags.`{tag}` = {_quoted(value)}"
+        condition = _condition(f"tags.`{tag}`", value, is_prefix=is_prefix)
         with self._translated(value):
             registered = [from_registry(item) for item in self._search_versions(condition)]
             names = {version.name for version in registered}
@@ -154,7 +159,7 @@ class ModelRegistry:
             with self._translated(version.address):
                 run = self._client.get_run(version.run_id)
                 evaluation = run.data.tags.get(EVALUATION_TAG, "")
-                condition = f"tags.`{EVALUATION_TAG}` = {_quoted(evaluation)}"
+                condition = _condition(f"tags.`{EVALUATION_TAG}`", evaluation)
                 members = self._client.search_runs([run.info.experiment_id], condition) if evaluation else []
         except ModelNotFoundError:
             return None
@@ -167,7 +172,7 @@ class ModelRegistry:
             ModelError: The store does not answer.
         """
         # MLflow's own field has no room for a whole digest of ours.
-        condition = f"dataset.digest LIKE {_quoted(digest[:_MLFLOW_DIGEST_LENGTH] + '%')}"
+        condition = _condition("dataset.digest", digest[:_MLFLOW_DIGEST_LENGTH], is_prefix=True)
         found: set[str] = set()
         with self._translated(digest):
             experiments = self._experiments()
@@ -190,14 +195,13 @@ class ModelRegistry:
         Raises:
             ModelError: The store does not answer.
         """
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
         with self._translated(version.address):
             location = self._location(version.location)
-        return StoredFiles(
+        kind = StoredFiles if local_path(location) is None else LocalFiles
+        return kind(
             version.address,
             location=location,
-            open_store=lambda uri: get_artifact_repository(uri, tracking_uri=self.uri),
+            open_store=self._open_store,
             translated=functools.partial(self._translated, is_file=True),
         )
 
@@ -214,6 +218,11 @@ class ModelRegistry:
         sizes = files.sizes()
         files.fetch(sizes, folder)
         return folder / next(iter(sizes)) if files.is_file else folder
+
+    def _open_store(self, uri: str) -> ArtifactRepository:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return get_artifact_repository(uri, tracking_uri=self.uri)
 
     @functools.cached_property
     def _client(self) -> MlflowClient:
@@ -241,24 +250,28 @@ class ModelRegistry:
             if not (is_alias and name and alias):
                 raise self._not_found(address)
             found = self._client.get_model_version_by_alias(name, alias)
-        location = self._client.get_model_version_download_uri(found.name, found.version)
+        # The public way would ask once more, whether the model is a prompt; the version has been asked for that.
+        registry = self._client._get_registry_client()  # noqa: SLF001
+        location = registry.get_model_version_download_uri(found.name, found.version)
         return from_registry(found, location=self._location(location))
 
     def _look_up_in_run(self, run_id: str, path: str) -> ModelVersion:
         """Find a path of a run: in a model that the run logged under that name, or among its artifacts."""
-        info = self._client.get_run(run_id).info
+        run = self._client.get_run(run_id)
+        info = run.info
         name, _, inner = path.partition("/")
-        condition = f"name = {_quoted(name)} AND source_run_id = {_quoted(run_id)}"
-        models = self._client.search_logged_models([info.experiment_id], condition) if name else []
-        for model in models:
-            if not inner:
-                return from_logged(model)
-            location = f"{model.artifact_location}/{inner}"
-            break
-        else:
-            location = f"{info.artifact_uri}/{path}".rstrip("/")
+        condition = f"{_condition('name', name)} AND {_condition('source_run_id', run_id)}"
+        found = self._client.search_logged_models([info.experiment_id], condition) if name else []
+        model = next((model for model in found if model.name == name), None)
+        if model is not None and not inner:
+            return from_logged(model)
+        at_run = f"{info.artifact_uri}/{path}".rstrip("/")
         return ModelVersion(
-            address=f"runs:/{run_id}/{path}", location=location, run_id=run_id, created=utc_text(info.start_time)
+            address=f"runs:/{run_id}/{path}",
+            location=at_run if model is None else f"{model.artifact_location}/{inner}",
+            run_id=run_id,
+            tags=manifest_tags(run.data.tags) if model is None else {},
+            created=utc_text(info.start_time),
         )
 
     def _location(self, source: str) -> str:
@@ -290,7 +303,7 @@ class ModelRegistry:
         token = None
         while True:
             page = self._client.search_registered_models(max_results=_PER_PAGE, page_token=token)
-            yield from page
+            yield from (model for model in page if MOVES_OF_TAG not in model.tags)
             token = page.token
             if not token:
                 return
@@ -326,23 +339,14 @@ class ModelRegistry:
                 return found
 
     def _not_found(self, asked: str) -> ModelNotFoundError:
-        """Return the error for what nothing answers to, with the names that come near as its note."""
-        error = ModelNotFoundError(asked, store=self.store)
+        """Return the error for what nothing answers to, with what comes near: names, or addresses of a known name."""
         name = re.split("[/@]", asked.removeprefix("models:/"))[0]
         close = difflib.get_close_matches(name, self.names(), n=_NAMES_SHOWN)
         if name in close:
-            with self._translated(name):
-                model = self._client.get_registered_model(name)
-            known = [*(f"@{alias}" for alias in sorted(model.aliases)), *self._newest(name)]
-            error.add_note(f"{name} has {', '.join(known) or 'no versions'}.")
-        elif close:
-            error.add_note(f"Did you mean {' or '.join(close)}?")
-        return error
-
-    def _newest(self, name: str) -> list[str]:
-        numbers = [version.version for version in self.versions(name)]
-        earlier = ["…"] if len(numbers) > _VERSIONS_SHOWN else []
-        return [f"/{number}" for number in reversed(numbers[-_VERSIONS_SHOWN:])] + earlier
+            versions = self.versions(name)
+            aliases = sorted(f"{name}@{alias}" for version in versions for alias in version.aliases)
+            close = aliases + [f"{name}/{version.version}" for version in reversed(versions[-_VERSIONS_SHOWN:])]
+        return ModelNotFoundError(asked, store=self.store, close=close)
 
     @contextmanager
     def _translated(self, asked: str, *, is_file: bool = False) -> Iterator[None]:
@@ -376,7 +380,11 @@ class ModelRegistry:
         return ModelError(f"{asked}: cannot be had from {self.store} ({problem}). {advice}")
 
 
-def _quoted(text: str) -> str:
-    """Return a text as a literal of MLflow's filters, which know no escapes."""
+def _condition(field: str, text: str, *, is_prefix: bool = False) -> str:
+    """Return a filter for a text, or for what begins with it; of one with both quotation marks, for similar texts.
+
+    MLflow's filters know no way to write a quotation mark within a text. Whoever asks looks at what was found.
+    """
     quote = '"' if "'" in text else "'"
-    return f"{quote}{text.replace(quote, '')}{quote}"
+    pattern = text.replace(quote, "_") + ("%" if is_prefix else "")
+    return f"{field} {'=' if pattern == text else 'LIKE'} {quote}{pattern}{quote}"

@@ -7,43 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hokusai.digests import file_sha256
 from hokusai.errors import ModelError, ModelNotFoundError
-from hokusai.models.model_folders import (
-    disk_errors_translated,
-    listed_digests,
-    model_file_name,
-    read_model_document,
-)
-from hokusai.records import MODEL_MANIFEST_FILE, MODEL_MANIFEST_TAG, MODEL_SHA256_TAG
+from hokusai.models.mlflow_folders import MLMODEL
+from hokusai.models.model_details import read_model_document
+from hokusai.models.model_digests import check_digests, digests_of, disk_errors_translated
+from hokusai.records import MODEL_MANIFEST_FILE, MODEL_MANIFEST_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hokusai.models.mlflow_registry import ModelRegistry
-    from hokusai.models.model_folders import Recorded
+    from hokusai.models.model_digests import FileDifference, Recorded
     from hokusai.records import ModelVersion
 
-__all__ = ["FileDifference", "ModelCheck", "check_model"]
+__all__ = ["ModelCheck", "check_model"]
 
-# MLflow adds the second to folders that it has fetched itself.
-_NOT_LISTED = {MODEL_MANIFEST_FILE, "registered_model_meta"}
-_KEPT = {MODEL_MANIFEST_FILE, "MLmodel"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileDifference:
-    """A file of a model that is not what was recorded.
-
-    Attributes:
-        path: The file, relative to the model's folder.
-        expected: The recorded SHA-256; empty for a file of which nothing was recorded.
-        found: The SHA-256 of what is there; empty when it is not there.
-    """
-
-    path: str
-    expected: str
-    found: str
+_KEPT = (MODEL_MANIFEST_FILE, MLMODEL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,22 +67,14 @@ def check_model(source: str | Path, *, registry: ModelRegistry, recorded_as: str
     if Path(source).is_dir():
         return _check_folder(Path(source), registry=registry, recorded_as=recorded_as)
     version = registry.find(str(source))
-    files = registry.files(version)
-    found: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="hokusai-") as name, disk_errors_translated(Path(name)):
-        folder = Path(name)
-        # One after the other: a model may be larger than the room for temporary files.
-        for path in files.sizes():
-            files.fetch([path], folder)
-            found[path] = file_sha256(folder / path)
-            if path not in _KEPT:
-                (folder / path).unlink()
-        return _verdict(version.address, found, folder=folder, version=version)
+        found = registry.files(version).digests(Path(name), kept=_KEPT)
+        return _verdict(version.address, found, folder=Path(name), version=version)
 
 
 def _check_folder(folder: Path, *, registry: ModelRegistry, recorded_as: str) -> ModelCheck:
     with disk_errors_translated(folder):
-        found = {file.relative_to(folder).as_posix(): file_sha256(file) for file in folder.rglob("*") if file.is_file()}
+        found = digests_of(folder)
         version, problem = None, ""
         if recorded_as:
             version = registry.find(recorded_as)
@@ -129,33 +100,12 @@ def _version_of(folder: Path, manifest_digest: str, *, registry: ModelRegistry) 
 def _verdict(
     source: str, found: Mapping[str, str], *, folder: Path, version: ModelVersion | None, problem: str = ""
 ) -> ModelCheck:
-    """Compare digests by path with what was recorded; the manifest and the MLmodel file are in the folder."""
-    tags = {} if version is None else version.tags
-    manifest_digest, model_digest = tags.get(MODEL_MANIFEST_TAG, ""), tags.get(MODEL_SHA256_TAG, "")
-    own_digest = found.get(MODEL_MANIFEST_FILE, "")
-    differences: list[FileDifference] = []
-    recorded: Recorded = "every file" if manifest_digest else "model file" if model_digest else "nothing"
-    if recorded == "nothing" and own_digest:
-        recorded = "own manifest"
-    if manifest_digest != own_digest and manifest_digest:
-        differences.append(FileDifference(path=MODEL_MANIFEST_FILE, expected=manifest_digest, found=own_digest))
-    elif own_digest:
-        expected = listed_digests(source, (folder / MODEL_MANIFEST_FILE).read_bytes())
-        own = {path: digest for path, digest in found.items() if path not in _NOT_LISTED}
-        differences += [
-            FileDifference(path=path, expected=expected.get(path, ""), found=own.get(path, ""))
-            for path in expected.keys() | own.keys()
-            if expected.get(path) != own.get(path)
-        ]
-    named = {difference.expected for difference in differences}
-    if model_digest and model_digest not in found.values() and model_digest not in named:
-        file = model_file_name(folder)
-        differences.append(FileDifference(path=file, expected=model_digest, found=found.get(file, "")))
+    checked = check_digests(folder, found, {} if version is None else version.tags, source=source)
     return ModelCheck(
         source=source,
-        recorded=recorded,
+        recorded=checked.recorded,
         recorded_as="" if version is None else version.address,
         files=len(found),
-        differences=tuple(sorted(differences, key=lambda difference: difference.path)),
+        differences=checked.differences,
         problem=problem,
     )

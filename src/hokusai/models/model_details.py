@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hokusai.models.model_folders import disk_errors_translated, listed_digests, read_model_document
+from hokusai.models.mlflow_folders import MLMODEL
+from hokusai.models.model_digests import disk_errors_translated, listed_digests
 from hokusai.models.model_lineage import DATASET_TAG, datasets_of
 from hokusai.records import MODEL_MANIFEST_FILE
 
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     from hokusai.models.model_runs import ModelRun, UsedDataset
     from hokusai.records import ModelVersion
 
-__all__ = ["ModelDetails", "ModelDifference", "compare_models", "describe_model"]
+__all__ = ["ModelDetails", "ModelDifference", "compare_models", "describe_model", "read_model_document"]
 
 _REQUIREMENTS = "requirements.txt"
-_DESCRIBING = ("MLmodel", _REQUIREMENTS, MODEL_MANIFEST_FILE)
+_DESCRIBING = (MLMODEL, _REQUIREMENTS, MODEL_MANIFEST_FILE)
 Part = Literal["tag", "dataset", "parameter", "metric", "signature", "requirement", "flavor", "file"]
 
 
@@ -117,6 +118,17 @@ def compare_models(first: ModelDetails, second: ModelDetails) -> tuple[ModelDiff
         for name in sorted(sides[0][part].keys() | sides[1][part].keys())
         if sides[0][part].get(name) != sides[1][part].get(name)
     )
+
+
+def read_model_document(folder: Path) -> Mapping[str, object]:
+    """Return what the ``MLmodel`` file of a folder says, to be shown; nothing when there is none that can be read."""
+    import yaml
+
+    try:
+        document = yaml.safe_load((folder / MLMODEL).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _facts(details: ModelDetails) -> dict[Part, Mapping[str, str]]:

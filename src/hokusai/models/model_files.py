@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import inspect
 import sys
+from contextlib import nullcontext
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hokusai.errors import ModelError, UntrustedModelError
+from hokusai.models.canonical_skops import canonical_skops
+from hokusai.models.native_reader import NativeReader
 from hokusai.models.sklearn_models import SklearnModel
+from hokusai.models.skops_schema import sound_skops
+from hokusai.models.sound_parts import inner_parts, require_sound_parts
 from hokusai.records import ModelFile
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from hokusai.digests import JsonValue
@@ -70,7 +75,7 @@ def to_skops(model: SklearnModel, *, name: str, example: Mapping[str, JsonValue]
     from skops.io.exceptions import UnsupportedTypeException
 
     try:
-        content = skops_io.dumps(model.pipeline)
+        content = canonical_skops(skops_io.dumps(model.pipeline))
         named = skops_io.get_untrusted_types(data=content)
     except (UnsupportedTypeException, TypeError, ValueError, AttributeError, ImportError, RecursionError) as error:
         raise ModelError(_not_kept(model, str(error).strip().partition("\n")[0])) from error
@@ -99,31 +104,40 @@ def to_skops(model: SklearnModel, *, name: str, example: Mapping[str, JsonValue]
     )
 
 
-def load_skops(path: Path, *, source: str, trusted: bool = False) -> SklearnModel:
+def load_skops(path: Path, *, source: str, trusted: bool = False, reader: NativeReader | None = None) -> SklearnModel:
     """Load a fitted scikit-learn pipeline or estimator from a skops file.
 
     Args:
         path: The file.
         source: What messages call it.
         trusted: Whether somebody vouches for this very file, so that it may name any type.
+        reader: Reads the boosters of other libraries in it; one of its own if there is none.
 
     Raises:
-        UntrustedModelError: The file names types that may have an effect, and nobody vouches for it.
-        ModelError: It is no skops file, or holds no fitted estimator that names its features.
+        UntrustedModelError: The file names types that may have an effect, or that cannot be checked, and nobody vouches
+            for it.
+        ConfigurationError: It needs a library that is not installed.
+        ModelError: It is no skops file, is damaged, or holds no fitted estimator that names its features.
     """
     import skops.io as skops_io
 
+    problem = f"{source}: not a skops file that scikit-learn {version('scikit-learn')} can read"
     try:
         types = skops_io.get_untrusted_types(file=path)
         foreign = [] if trusted else [kind for kind in types if not _is_trusted(kind)]
-        estimator = None if foreign else skops_io.load(path, trusted=types)
     except Exception as error:
         # A file that somebody made up can fail anywhere inside the reader.
-        msg = f"{source}: not a skops file that scikit-learn {version('scikit-learn')} can read ({error})."
-        raise ModelError(msg) from error
+        raise ModelError(f"{problem} ({error}).") from error
     if foreign:
         raise UntrustedModelError(source, f"the file asks for {', '.join(foreign)}")
-    if not trusted and any(getattr(part, "input", None) in _FILE_INPUTS for part in _parts(estimator)):
+    with nullcontext(reader) if reader else NativeReader() as used:
+        file = sound_skops(path, source=source, trusted=trusted, reader=used)
+    try:
+        estimator = skops_io.load(file, trusted=types)
+    except Exception as error:
+        raise ModelError(f"{problem} ({error}).") from error
+    require_sound_parts(estimator, source=source, trusted=trusted)
+    if not trusted and any(getattr(part, "input", None) in _FILE_INPUTS for part in inner_parts(estimator)):
         raise UntrustedModelError(source, "the model takes values of its columns for names of files, which it opens")
     names = getattr(estimator, "feature_names_in_", None)
     if names is None or not hasattr(estimator, "predict"):
@@ -135,24 +149,6 @@ def load_skops(path: Path, *, source: str, trusted: bool = False) -> SklearnMode
 def _not_kept(model: SklearnModel, reason: str) -> str:
     last = model.pipeline[-1] if hasattr(model.pipeline, "steps") else model.pipeline
     return f"{type(last).__name__} cannot be kept as a safe model file: {reason}. Choose another estimator."
-
-
-def _parts(value: object, seen: set[int] | None = None) -> Iterator[object]:
-    """Yield every object of which a value is made, itself included."""
-    seen = set() if seen is None else seen
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    yield value
-    inner: Collection[Any] = ()
-    if isinstance(value, dict):
-        inner = value.values()
-    elif isinstance(value, (list, tuple)):
-        inner = value
-    elif type(value).__module__.partition(".")[0] in ("sklearn", "skrub"):
-        inner = getattr(value, "__dict__", {}).values()
-    for part in inner:
-        yield from _parts(part, seen)
 
 
 @cache

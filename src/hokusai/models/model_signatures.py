@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["InputColumn", "InputType", "input_frame", "matched_columns", "signature_columns"]
+__all__ = ["InputColumn", "InputType", "input_frame", "matched_columns", "require_types", "signature_columns"]
 
 InputType: TypeAlias = Literal["any", "boolean", "integer", "long", "float", "double", "string", "datetime", "category"]
 """MLflow's names, and ``category`` for a column of pandas' categories."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hokusai.models.native_reader import NativeReader
     from hokusai.models.xgboost_document import XgboostFacts
 
-__all__ = ["load_lightgbm", "load_xgboost"]
+__all__ = ["load_lightgbm", "load_xgboost", "sound_lightgbm_text", "sound_xgboost_state"]
 
 _LIGHTGBM_REGRESSION = {
     "regression", "regression_l1", "huber", "fair", "poisson", "quantile", "mape", "gamma", "tweedie"
@@ -43,9 +43,7 @@ def load_lightgbm(content: bytes, *, source: str, reader: NativeReader) -> Forei
         ConfigurationError: LightGBM is not installed.
         ModelError: The file is damaged, or the model gives what cannot be scored.
     """
-    require_library("lightgbm")
-    read_lightgbm_text(content, source=source)
-    text = trees_alone(reader.read("lightgbm", trees_alone(content), source=source))
+    text = sound_lightgbm_text(content, source=source, reader=reader)
     facts = read_lightgbm_text(text, source=source)
     answer = _lightgbm_answer(facts, source=source)
     inputs = _lightgbm_inputs(facts, source=source)
@@ -66,6 +64,20 @@ def load_lightgbm(content: bytes, *, source: str, reader: NativeReader) -> Forei
         answer=answer,
         features=facts.features if has_names else (),
     )
+
+
+def sound_lightgbm_text(content: bytes, *, source: str, reader: NativeReader) -> bytes:
+    """Return a model in LightGBM's text as the library writes it, checked before and after.
+
+    Raises:
+        ConfigurationError: LightGBM is not installed.
+        ModelError: The text is damaged.
+    """
+    require_library("lightgbm")
+    read_lightgbm_text(content, source=source)
+    text = trees_alone(reader.read("lightgbm", trees_alone(content), source=source))
+    read_lightgbm_text(text, source=source)
+    return text
 
 
 def _lightgbm_answer(facts: LightgbmFacts, *, source: str) -> Answer:
@@ -174,6 +186,31 @@ def load_xgboost(content: bytes, *, source: str, reader: NativeReader) -> Foreig
         answer=answer,
         features=facts.features,
     )
+
+
+def sound_xgboost_state(content: bytes, *, source: str, reader: NativeReader) -> bytes:
+    """Return a pickled booster's state as the library writes it, of a model that was checked.
+
+    Args:
+        content: What XGBoost's booster puts into a pickle or a skops file: its model and its settings.
+        source: What messages call it.
+        reader: Reads it first.
+
+    Raises:
+        ConfigurationError: XGBoost is not installed.
+        ModelError: The state is damaged.
+    """
+    require_library("xgboost")
+    document = reader.read("xgboost-state", content, source=source)
+    read_xgboost_document(document, source=source)
+    import xgboost
+
+    booster = xgboost.Booster()
+    try:
+        booster.load_model(bytearray(document))
+    except xgboost.core.XGBoostError as error:
+        raise ModelError(f"{source}: XGBoost cannot read it ({str(error).splitlines()[0]}).") from error
+    return bytes(booster.__getstate__()["handle"])
 
 
 def _xgboost_type(kind: str, *, has_categories: bool) -> InputType:

@@ -33,8 +33,8 @@ _BOOT = (
 _KEPT_VARIABLES = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
 _START_SECONDS, _LEAST_SECONDS, _BYTES_PER_SECOND = 60.0, 20.0, 1 << 20
 _END_SECONDS = 5.0
-_MODULES = {"lightgbm": "lightgbm", "xgboost": "xgboost", "onnx": "onnxruntime"}
-_NAMES = {"lightgbm": "LightGBM", "xgboost": "XGBoost", "onnx": "ONNX"}
+_MODULES = {"lightgbm": "lightgbm", "xgboost": "xgboost", "xgboost-state": "xgboost", "onnx": "onnxruntime"}
+_NAMES = {"lightgbm": "LightGBM", "xgboost": "XGBoost", "xgboost-state": "XGBoost", "onnx": "ONNX"}
 
 
 def require_library(library: Library) -> None:

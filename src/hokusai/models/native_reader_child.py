@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ANSWER", "REQUEST", "Library", "onnx_session", "serve"]
 
-Library: TypeAlias = Literal["lightgbm", "xgboost", "onnx"]
+Library: TypeAlias = Literal["lightgbm", "xgboost", "xgboost-state", "onnx"]
 REQUEST = struct.Struct("<16sdQ")
 """Library, seconds of processor time, length of the file that follows."""
 ANSWER = struct.Struct("<?Q")
@@ -60,11 +60,14 @@ def _read(library: str, content: bytes) -> bytes:
         import lightgbm
 
         return lightgbm.Booster(model_str=content.decode("utf-8")).model_to_string(num_iteration=-1).encode()
-    if library == "xgboost":
+    if library.startswith("xgboost"):
         import xgboost
 
         booster = xgboost.Booster()
-        booster.load_model(bytearray(content))
+        if library == "xgboost-state":
+            booster.__setstate__({"handle": bytearray(content)})
+        else:
+            booster.load_model(bytearray(content))
         return bytes(booster.save_raw("json"))
     session = onnx_session(content)
     described = {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from hokusai.digests import sha256
 from hokusai.errors import PromotionError
+from hokusai.models.run_artifacts import listed_artifacts
 from hokusai.records import MODEL_SHA256_TAG
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ __all__ = [
     "APPLIED_TAG",
     "BASELINE",
     "CHAMPION",
+    "DELTA_FILE",
     "LONGEST_REASON",
+    "MOVES_OF_TAG",
     "MOVES_SUFFIX",
     "PREVIOUS",
     "Action",
@@ -45,6 +48,10 @@ __all__ = [
 CHAMPION, PREVIOUS, BASELINE = "champion", "previous", "baseline"
 MOVES_SUFFIX = ".moves"
 """The registered model ``NAME.moves`` is the log of the moves of ``NAME``: each of its versions is one move."""
+MOVES_OF_TAG = "hokusai.moves_of"
+"""On such a log: the name of the model."""
+DELTA_FILE = "delta.json"
+"""The decision, as the comparing step of an evaluation records it."""
 LONGEST_REASON = 5000
 """Characters of a reason that every MLflow server keeps."""
 
@@ -58,7 +65,6 @@ _EVALUATION_TAG = "hokusai.evaluation"
 _DECISION_TAG = "hokusai.decision"
 _EVALUATION = re.compile(r"[\w.-]{1,100}")
 _DELTA_FORMAT = "hokusai-delta/1"
-_DELTA_FILE = "delta.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,11 +289,15 @@ class DecisionRecord:
         delta: The bytes of ``delta.json``.
         manifest: The bytes of the list of artifacts of the run that has it.
         manifest_digest: SHA-256 of that list, from the run's tag.
+        runs: How many runs, deleted ones among them, say that they are the step that has it.
+        is_of_version: Whether that run is a step of the very run that the version came from.
     """
 
     delta: bytes
     manifest: bytes
     manifest_digest: str
+    runs: int = 1
+    is_of_version: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,6 +324,11 @@ def evaluation_of(version: ModelVersion) -> str:
 def check_decision(version: ModelVersion, record: DecisionRecord | None) -> Verdict:
     """Return whether the decision on record is about this version, is as it was recorded, and accepts.
 
+    The record, its list and the tags must fit one another, and there must be one record, in a step of the run that the
+    version came from; so nothing that is added to the store, and no single edit, turns a decision round. Whoever may
+    write everything there still can: by editing ``delta.json``, ``manifest.json``, the run's digest of that one and the
+    version's tag together, or by making up a whole evaluation. Only a statement that was signed elsewhere shows that.
+
     Args:
         version: The version, with its tags.
         record: What the store holds, or None when there is nothing.
@@ -322,12 +337,12 @@ def check_decision(version: ModelVersion, record: DecisionRecord | None) -> Verd
         return Verdict(problem="it has no decision record, because no evaluation registered it.")
     if record is None:
         return Verdict(problem=f"the decision record of evaluation {evaluation_of(version)} is not there.")
+    if problem := _doubt(version, record):
+        return Verdict(problem=problem)
     digest = sha256(record.delta)
-    if sha256(record.manifest) != record.manifest_digest or _listed_digest(record.manifest) != digest:
-        return Verdict(problem=f"{_DELTA_FILE} is not the one that was recorded: somebody edited it.")
     document = _object(record.delta)
     if document.get("format") != _DELTA_FORMAT:
-        problem = f"{_DELTA_FILE} is in the format {document.get('format')!r}, expected {_DELTA_FORMAT!r}."
+        problem = f"{DELTA_FILE} is in the format {document.get('format')!r}, expected {_DELTA_FORMAT!r}."
         return Verdict(problem=problem, delta_sha256=digest)
     decision = document.get("decision")
     decision = decision if isinstance(decision, dict) else {}
@@ -339,6 +354,18 @@ def check_decision(version: ModelVersion, record: DecisionRecord | None) -> Verd
         decision=outcome,
         delta_sha256=digest,
     )
+
+
+def _doubt(version: ModelVersion, record: DecisionRecord) -> str:
+    """Return why a record is not to be believed, whatever it says."""
+    if record.runs > 1:
+        return f"{record.runs} runs say that they decided evaluation {evaluation_of(version)}: somebody added one."
+    if not record.is_of_version:
+        return "its decision record is not in a step of the run that it came from."
+    listed = dict(listed_artifacts(record.manifest)).get(DELTA_FILE)
+    if sha256(record.manifest) != record.manifest_digest or listed != sha256(record.delta):
+        return f"{DELTA_FILE} is not the one that was recorded: somebody edited it."
+    return ""
 
 
 def _misfit(version: ModelVersion, document: Mapping[str, object]) -> str:
@@ -356,17 +383,9 @@ def _disagreement(tag: str, outcome: str) -> str:
     )
 
 
-def _listed_digest(manifest: bytes) -> str:
-    listed = _object(manifest).get("artifacts")
-    for item in listed if isinstance(listed, list) else ():
-        if isinstance(item, dict) and item.get("path") == _DELTA_FILE:
-            return str(item.get("sha256"))
-    return ""
-
-
 def _object(content: bytes) -> dict[str, object]:
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -15,17 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hokusai.digests import file_sha256, folder_manifest
-from hokusai.errors import ModelDigestError, ModelError
+from hokusai.digests import folder_manifest
+from hokusai.errors import ModelError
 from hokusai.models.model_cache import ModelCache
-from hokusai.models.model_folders import disk_errors_translated, listed_digests, model_file_name
-from hokusai.records import MODEL_MANIFEST_FILE, MODEL_MANIFEST_TAG, MODEL_SHA256_TAG
+from hokusai.models.model_digests import disk_errors_translated, listed_digests, require_digests
+from hokusai.models.run_artifacts import manifest_tags, require_artifacts
+from hokusai.records import MODEL_MANIFEST_FILE, MODEL_MANIFEST_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from hokusai.models.mlflow_registry import ModelRegistry
-    from hokusai.models.model_folders import Recorded
+    from hokusai.models.model_digests import Recorded
     from hokusai.models.stored_files import StoredFiles
     from hokusai.records import ModelVersion
 
@@ -42,7 +43,7 @@ class PulledModel:
         version: What was fetched.
         folder: The folder that holds its files.
         recorded: What was recorded of the files, and has been checked: of ``every file`` a digest, of the ``model
-            file`` alone, or ``nothing``.
+            file`` alone, the folder's ``own manifest``, which is on record nowhere else, or ``nothing``.
         is_new: Whether the folder was made; False when it was there with the same content.
         size: Number of bytes.
         fetched: How many of them came from the store, and not from the cache.
@@ -84,7 +85,7 @@ def pull_model(
             recorded: Recorded = "every file"
             fetched = _assemble(version, files, cache, partial)
         else:
-            recorded, fetched = _fetch_unlisted(version, files, partial)
+            recorded, fetched = _fetch_unlisted(version, registry, files, partial)
         size = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
         is_new = _publish(partial, target, source=version.address)
     return PulledModel(version=version, folder=target, recorded=recorded, is_new=is_new, size=size, fetched=fetched)
@@ -110,37 +111,30 @@ def checked_model(address: str, *, registry: ModelRegistry) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="hokusai-") as name:
         folder = Path(name)
         if MODEL_MANIFEST_TAG in version.tags:
-            _fetch_checked(version, {MODEL_MANIFEST_FILE: version.tags[MODEL_MANIFEST_TAG]}, files, folder)
-            _fetch_checked(version, _expected(version, folder), files, folder)
+            manifest = {MODEL_MANIFEST_FILE: version.tags[MODEL_MANIFEST_TAG]}
+            files.fetch_checked(manifest, folder)
+            listed = _listed(version, folder)
+            files.fetch_checked(listed, folder)
+            require_digests(folder, {**listed, **manifest}, version.tags, source=version.address)
         else:
-            _fetch_unlisted(version, files, folder)
+            _fetch_unlisted(version, registry, files, folder)
         yield folder
 
 
-def _fetch_checked(version: ModelVersion, expected: Mapping[str, str], files: StoredFiles, folder: Path) -> None:
-    _fetch(version, expected, files, folder)
-    for path, digest in expected.items():
-        found = file_sha256(folder / path)
-        if found != digest:
-            raise ModelDigestError(version.address, what=path, expected=digest, found=found)
-
-
-def _expected(version: ModelVersion, folder: Path) -> dict[str, str]:
-    """Return what the manifest in a folder lists, if the model file that the tags name is among it."""
-    expected = listed_digests(version.address, (folder / MODEL_MANIFEST_FILE).read_bytes())
-    model_digest = version.tags.get(MODEL_SHA256_TAG, "")
-    if model_digest and model_digest not in expected.values():
-        raise ModelDigestError(version.address, what="the model file in its manifest", expected=model_digest, found="")
-    return expected
+def _listed(version: ModelVersion, folder: Path) -> dict[str, str]:
+    return listed_digests(version.address, (folder / MODEL_MANIFEST_FILE).read_bytes())
 
 
 def _assemble(version: ModelVersion, files: StoredFiles, cache: ModelCache, partial: Path) -> int:
     """Make a model's folder from the cache, and the cache from the store; return how many bytes came from there."""
-    digest = version.tags[MODEL_MANIFEST_TAG]
-    with cache.locked(f"model {digest}"):
-        fetched = _copy_all(version, {MODEL_MANIFEST_FILE: digest}, files, cache, partial)
-        expected = _expected(version, partial)
-        return fetched + _copy_all(version, expected, files, cache, partial)
+    manifest = {MODEL_MANIFEST_FILE: version.tags[MODEL_MANIFEST_TAG]}
+    with cache.locked(f"model {manifest[MODEL_MANIFEST_FILE]}"):
+        fetched = _copy_all(version, manifest, files, cache, partial)
+        listed = _listed(version, partial)
+        fetched += _copy_all(version, listed, files, cache, partial)
+    # What comes out of the cache has been digested on its way.
+    require_digests(partial, {**listed, **manifest}, version.tags, source=version.address)
+    return fetched
 
 
 def _copy_all(
@@ -157,11 +151,9 @@ def _copy_all(
     if not missing:
         return 0
     incoming.mkdir()
-    _fetch(version, missing, files, incoming)
+    files.fetch_checked(missing, incoming)
     fetched = sum((incoming / path).stat().st_size for path in missing)
-    wrong = cache.adopt(incoming, missing)
-    for path, found in sorted(wrong.items()):
-        raise ModelDigestError(version.address, what=path, expected=missing[path], found=found)
+    cache.adopt(incoming, missing)
     for path, digest in missing.items():
         if not cache.copy(digest, partial / path):
             msg = f"{version.address}: {path} was whole and is damaged now in {cache.folder}. Is the disk failing?"
@@ -169,32 +161,15 @@ def _copy_all(
     return fetched
 
 
-def _fetch(version: ModelVersion, missing: Mapping[str, str], files: StoredFiles, folder: Path) -> None:
-    try:
-        files.fetch(missing, folder)
-    except ModelError as error:
-        try:
-            there = files.sizes()
-        except ModelError:
-            raise error from None
-        for path in sorted(missing.keys() - there.keys()):
-            raise ModelDigestError(version.address, what=path, expected=missing[path], found="") from error
-        raise
-
-
-def _fetch_unlisted(version: ModelVersion, files: StoredFiles, partial: Path) -> tuple[Recorded, int]:
-    """Fetch files of which there is no list with digests; return what was recorded, and the number of bytes."""
-    sizes = files.sizes()
-    files.fetch(sizes, partial)
-    total = sum((partial / path).stat().st_size for path in sizes)
-    expected = version.tags.get(MODEL_SHA256_TAG, "")
-    if not expected:
-        return "nothing", total
-    found = {path: file_sha256(partial / path) for path in sizes}
-    if expected not in found.values():
-        file = model_file_name(partial)
-        raise ModelDigestError(version.address, what=file, expected=expected, found=found.get(file, ""))
-    return "model file", total
+def _fetch_unlisted(
+    version: ModelVersion, registry: ModelRegistry, files: StoredFiles, folder: Path
+) -> tuple[Recorded, int]:
+    """Fetch files of which no tag has a list with digests; return what was recorded, and the number of bytes."""
+    found = files.fetch(files.sizes(), folder)
+    total = sum((folder / path).stat().st_size for path in found)
+    if manifest_tags(version.tags):
+        return require_artifacts(version, found, is_file=files.is_file, registry=registry), total
+    return require_digests(folder, found, version.tags, source=version.address), total
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from hokusai.errors import ModelError
-from hokusai.records import MODEL_MANIFEST_FILE
+from hokusai.digests import file_sha256
+from hokusai.errors import ModelDigestError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -60,54 +60,96 @@ class StoredFiles:
             ModelError: There are none, one of them would leave the folder, or the store does not answer.
         """
         with self._translated(self._address):
-            found = dict(_walk(self._open_store(self._location), None))
-            if not found:
-                parent, _, name = self._location.rpartition("/")
-                beside = self._open_store(parent).list_artifacts()
-                found = {item.path: item.file_size or 0 for item in beside if item.path == name and not item.is_dir}
-                self._root = parent
+            found = self._listed()
         if not found:
-            raise self._gone("there is nothing")
+            raise ModelError(
+                f"{self._address}: its files are gone: there is nothing at {self._location}. Take another version, or "
+                "train and register the model again."
+            )
         for path in found:
             require_inside(path, address=self._address)
         return found
 
-    def fetch(self, paths: Collection[str], folder: Path) -> None:
+    def fetch(self, paths: Collection[str], folder: Path) -> dict[str, str]:
         """Copy files, as :meth:`sizes` names them, into a folder under the same names.
 
-        A file is there under its name as soon as its first byte has come: digest it before it is believed.
+        A file is there under its name as soon as its first byte has come: look at its digest before it is believed.
+
+        Returns:
+            The SHA-256 of what is in the folder now, by path.
 
         Raises:
             ModelError: One would leave the folder or cannot be had, or the store does not answer.
         """
         for path in paths:
             require_inside(path, address=self._address)
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        for parent in {(folder / path).parent for path in paths}:
+            parent.mkdir(parents=True, exist_ok=True)
         with self._translated(self._address):
-            store = self._open_store(self._root)
+            return self._copy(sorted(paths), folder)
 
-            def fetch_one(path: str) -> None:
-                # The public way would ask first, for every file, whether it is a folder.
-                store._download_file(path, str(folder / path))  # noqa: SLF001
+    def fetch_checked(self, expected: Mapping[str, str], folder: Path) -> None:
+        """Copy files that must have certain digests; those that have them stay when others have not.
 
-            with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-                for _ in pool.map(fetch_one, sorted(paths)):
-                    pass
-
-    def read_manifest(self, folder: Path) -> bytes:
-        """Return the bytes of the model's list of its files, by way of a folder.
+        Args:
+            expected: SHA-256 by path.
+            folder: Where to.
 
         Raises:
-            ModelError: It cannot be had.
+            ModelDigestError: One has another digest, or is not there.
+            ModelError: One would leave the folder or cannot be had, or the store does not answer.
         """
-        self.fetch([MODEL_MANIFEST_FILE], folder)
-        return (folder / MODEL_MANIFEST_FILE).read_bytes()
+        try:
+            found = self.fetch(expected, folder)
+        except ModelError as error:
+            try:
+                there = self.sizes()
+            except ModelError:
+                raise error from None
+            for path in sorted(expected.keys() - there.keys()):
+                raise ModelDigestError(self._address, what=path, expected=expected[path], found="") from error
+            raise
+        for path, digest in sorted(expected.items()):
+            if found[path] != digest:
+                raise ModelDigestError(self._address, what=path, expected=digest, found=found[path])
 
-    def _gone(self, what: str) -> ModelError:
-        return ModelError(
-            f"{self._address}: its files are gone: {what} at {self._location}. Take another version, or train and "
-            "register the model again."
-        )
+    def digests(self, folder: Path, *, kept: Collection[str]) -> dict[str, str]:
+        """Return the SHA-256 of every file, by path.
+
+        Args:
+            folder: A folder for files on their way.
+            kept: Paths of files that stay there.
+
+        Raises:
+            ModelError: One would leave the folder or cannot be had, or the store does not answer.
+        """
+        found: dict[str, str] = {}
+        # One after the other: a model may be larger than the room for temporary files.
+        for path in self.sizes():
+            found |= self.fetch([path], folder)
+            if path not in kept:
+                (folder / path).unlink()
+        return found
+
+    def _listed(self) -> dict[str, int]:
+        found = dict(_walk(self._open_store(self._location), None))
+        if not found:
+            parent, _, name = self._location.rpartition("/")
+            beside = self._open_store(parent).list_artifacts()
+            found = {item.path: item.file_size or 0 for item in beside if item.path == name and not item.is_dir}
+            self._root = parent
+        return found
+
+    def _copy(self, paths: Sequence[str], folder: Path) -> dict[str, str]:
+        store = self._open_store(self._root)
+
+        def copy_one(path: str) -> str:
+            # The public way would ask first, for every file, whether it is a folder.
+            store._download_file(path, str(folder / path))  # noqa: SLF001
+            return file_sha256(folder / path)
+
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            return dict(zip(paths, pool.map(copy_one, paths), strict=True))
 
 
 def require_inside(path: str, *, address: str) -> None:

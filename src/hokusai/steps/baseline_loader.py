@@ -123,8 +123,7 @@ def _load(place: Path, *, source: str, trusted: bool, digest: str) -> LoadedMode
     try:
         return load_model(place, source=source, trusted=trusted)
     except UntrustedModelError as error:
-        error.args = (f'{error} For this one: trusted_sha256 = "{digest}".',)
-        raise
+        raise UntrustedModelError(source, error.reason, sha256=digest) from error
 
 
 def _record(
