@@ -37,6 +37,14 @@ def clean_environment() -> dict[str, str]:
     return kept | {"MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep pulled models out of the cache of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 class Outcome(NamedTuple):
     """What a command returned and printed."""
 

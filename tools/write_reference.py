@@ -145,6 +145,14 @@ def _artifact_rows() -> Iterator[tuple[str, str]]:
     )
     overlapping = "Numbers of the benchmark rows that were met in the training data, counted from 1."
     yield "`datasets/overlapping_benchmark_rows.parquet`", overlapping
+    yield "`signature.json`", "The columns that a given baseline model asks for, and its classes."
+    yield (
+        "`tuning-ARM.json`",
+        "Every [set of hyperparameters](training.md#tuning) that was tried for an arm, with its score on every fold.",
+    )
+    yield "`warnings-ARM.txt`", "What the fits of an arm were warned of."
+    yield "`failed_fits.json`", "Fits that did not succeed: arm, seed and reason."
+    yield "`training-notes.txt`", "What a reader of the scores should know, such as a class that the base lacks."
     yield "`row_scores.parquet`", "[What every fit says about every benchmark row](formats/row-scores.md)."
     yield "`delta.json`", "[The report](formats/delta.md)."
 

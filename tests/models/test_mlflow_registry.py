@@ -70,20 +70,21 @@ def test_what_is_not_there_is_said_with_what_comes_near(
     made = register_model(mlflow_store.client)
     mlflow_store.client.set_registered_model_alias("iris", "champion", made.version)
     registry = ModelRegistry(mlflow_store.uri)
-    for address, note in {
-        "models:/iris/7": "iris has @champion, /1.",
-        "iris@nobody": "iris has @champion, /1.",
-        "models:/iris": "iris has @champion, /1.",
-        "models:/iiris/1": "Did you mean iris?",
-        "sha256:" + "0" * 64: "",
-        "m-" + "0" * 32: "",
-        "runs:/" + "0" * 32 + "/model": "",
-        "runs:/": "",
-        "something else": "",
+    for address, close in {
+        "models:/iris/7": ("iris@champion", "iris/1"),
+        "iris@nobody": ("iris@champion", "iris/1"),
+        "models:/iris": ("iris@champion", "iris/1"),
+        "models:/iiris/1": ("iris",),
+        "sha256:" + "0" * 64: (),
+        "m-" + "0" * 32: (),
+        "runs:/" + "0" * 32 + "/model": (),
+        "runs:/": (),
+        "something else": (),
     }.items():
         with pytest.raises(ModelNotFoundError) as missing:
             registry.find(address)
-        assert (address, missing.value.model, getattr(missing.value, "__notes__", [""])) == (address, address, [note])
+        assert (address, missing.value.model, missing.value.close) == (address, address, close)
+        assert (f"Did you mean {', '.join(close)}?" in str(missing.value)) == bool(close)
 
 
 def test_first_characters_of_a_digest_that_several_models_share_are_refused_with_their_addresses(
@@ -119,6 +120,38 @@ def test_versions_have_their_aliases_and_stand_in_the_order_of_their_numbers(
     assert registry.names() == ("empty", "iris")
     with pytest.raises(ModelNotFoundError):
         registry.versions("nobody")
+
+
+def test_a_name_with_both_quotation_marks_is_found_and_has_its_versions_and_aliases(
+    mlflow_store: MlflowAddress, register_model: RegisterModel
+) -> None:
+    client, name = mlflow_store.client, """it's a "word" model"""
+    client.create_registered_model(name)
+    made = register_model(client, 'it_s a "word" model')
+    for _ in range(2):
+        client.create_model_version(name, made.source, made.run_id, {"note": f"of {name}"})
+    client.set_registered_model_alias(name, "champion", "2")
+    registry = ModelRegistry(mlflow_store.uri)
+    assert registry.find(f"models:/{name}@champion").version == "2"
+    assert [version.aliases for version in registry.versions(name)] == [(), ("champion",)]
+    assert [version.name for version in registry.versions() if version.aliases] == [name]
+    for asked, is_prefix in ((f"of {name}", False), ("of it's a \"w", True)):
+        assert {version.name for version in registry.by_tag("note", asked, is_prefix=is_prefix)} == {name}
+    assert registry.by_tag("note", 'of it_s a "word" model') == ()
+
+
+def test_the_log_of_moved_aliases_is_no_model_and_a_model_may_be_called_like_one(
+    mlflow_store: MlflowAddress, register_model: RegisterModel
+) -> None:
+    client = mlflow_store.client
+    register_model(client, "chess.moves")
+    made = register_model(client)
+    client.create_registered_model("iris.moves", {"hokusai.moves_of": "iris"})
+    client.create_model_version("iris.moves", made.source)
+    registry = ModelRegistry(mlflow_store.uri)
+    assert registry.names() == ("chess.moves", "iris")
+    assert {version.name for version in registry.versions()} == {"chess.moves", "iris"}
+    assert [version.version for version in registry.versions("iris.moves")] == ["1"]
 
 
 def test_a_registry_larger_than_a_page_is_read_whole(

@@ -9,15 +9,16 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mlflow import MlflowClient
 
 from hokusai.digests import sha256
-from hokusai.errors import ModelError, ModelNotFoundError, PromotionError
+from hokusai.errors import ModelDigestError, ModelError, ModelNotFoundError, PromotionError
 from hokusai.models.mlflow_aliases import AliasRegistry, history, promote, rollback
 from hokusai.models.promotion import Action, AliasMove, MoveLog, address_of, move_from_tags, move_tags, read_moves
 from hokusai.records import ModelFile
@@ -30,8 +31,6 @@ from hokusai.tracking.run import Tracker
 from hokusai.tracking.shipper import ship
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from hokusai.digests import JsonValue
     from hokusai.testing.faults import FaultyProxy
     from hokusai.testing.mlflow_server import MockMlflowServer
@@ -213,7 +212,9 @@ def test_a_decision_is_believed_only_as_it_was_recorded_and_only_about_this_mode
     borrowed = evaluations.decide("reject")
     for tag, value in (("hokusai.decision", "accept"), ("hokusai.evaluation", accepted)):
         client.set_model_version_tag(NAME, borrowed, tag, value)
-    assert "the decision is about another model" in refusal(borrowed)
+    assert "its decision record is not in a step of the run that it came from" in refusal(borrowed)
+    swapped = evaluations.decide(more={"model_sha256": "0" * 64})
+    assert "the decision is about another model" in refusal(swapped)
     renamed = evaluations.decide(more={"evaluation": "another"})
     assert "its decision record is that of another evaluation, 'another'" in refusal(renamed)
     old = evaluations.decide(more={"model_sha256": None})
@@ -223,8 +224,55 @@ def test_a_decision_is_believed_only_as_it_was_recorded_and_only_about_this_mode
     assert history(NAME, uri=uri) == ()
 
 
-def test_a_version_without_a_decision_record_is_refused(evaluations: Evaluations) -> None:
-    lost, client, uri = evaluations.decide(), MlflowClient(evaluations.uri, evaluations.uri), evaluations.uri
+@pytest.mark.parametrize("is_deleted", [False, True], ids=["beside it", "in the place of it"])
+def test_a_second_record_of_a_decision_is_not_believed_whatever_became_of_the_first(
+    mlflow_store: MlflowAddress, tmp_path: Path, *, is_deleted: bool
+) -> None:
+    evaluations, client, uri = Evaluations(mlflow_store.uri, tmp_path / "j"), mlflow_store.client, mlflow_store.uri
+    version = evaluations.decide("reject")
+    made = client.get_run(evaluations.run_ids[version])
+    document = evaluations.artifact(version, "delta.json", tmp_path)
+    delta = json.dumps(document | {"decision": {"outcome": "accept"}})
+    manifest = json.dumps({"artifacts": [{"path": "delta.json", "sha256": sha256(delta.encode())}]})
+    tags = made.data.tags | {"hokusai.manifest_digest": sha256(manifest.encode())}
+    forged = client.create_run(made.info.experiment_id, tags=tags).info.run_id
+    client.log_text(forged, delta, "delta.json")
+    client.log_text(forged, manifest, "manifest.json")
+    client.set_model_version_tag(NAME, version, "hokusai.decision", "accept")
+    if is_deleted:
+        client.delete_run(made.info.run_id)
+    with pytest.raises(PromotionError, match="2 runs say that they decided evaluation"):
+        promote(NAME, version, uri=uri)
+    assert history(NAME, uri=uri) == ()
+
+
+def test_a_record_that_is_no_step_of_the_versions_own_run_is_not_believed(
+    mlflow_store: MlflowAddress, tmp_path: Path
+) -> None:
+    evaluations, client, uri = Evaluations(mlflow_store.uri, tmp_path / "j"), mlflow_store.client, mlflow_store.uri
+    accepted, other = evaluations.decide(), evaluations.decide("reject")
+    found, donor = client.get_model_version(NAME, other), client.get_model_version(NAME, accepted)
+    for run_id, tags in ((str(found.run_id), donor.tags), (str(donor.run_id), found.tags)):
+        made = client.create_model_version(NAME, str(found.source), run_id, tags).version
+        with pytest.raises(PromotionError, match="not in a step of the run that it came from"):
+            promote(NAME, made, uri=uri)
+
+
+def test_a_model_whose_files_were_changed_is_not_promoted_by_a_decision_nor_by_an_override(
+    mlflow_store: MlflowAddress, tmp_path: Path
+) -> None:
+    version, uri = Evaluations(mlflow_store.uri, tmp_path / "j").decide(), mlflow_store.uri
+    location = AliasRegistry(uri).find(f"models:/{NAME}/{version}").location
+    (Path(urlsplit(location).path) / "model.skops").write_bytes(b"swapped")
+    for override in (False, True):
+        with pytest.raises(ModelDigestError, match=r"model\.skops is not what was recorded"):
+            promote(NAME, version, uri=uri, override=override, reason="all the same")
+    assert history(NAME, uri=uri) == ()
+
+
+def test_a_version_without_a_decision_record_is_refused(mlflow_store: MlflowAddress, tmp_path: Path) -> None:
+    evaluations, client, uri = Evaluations(mlflow_store.uri, tmp_path / "j"), mlflow_store.client, mlflow_store.uri
+    lost = evaluations.decide()
     source = str(client.get_run(evaluations.run_ids[lost]).info.artifact_uri)
     by_hand = client.create_model_version(NAME, source, evaluations.run_ids[lost]).version
     with pytest.raises(PromotionError, match="no decision record, because no evaluation registered it"):
@@ -281,8 +329,9 @@ def unused_port() -> int:
 # --- rollback and moves of others -------------------------------------------------------------------------------------
 
 
-def test_rollbacks_go_back_one_champion_at_a_time(evaluations: Evaluations) -> None:
-    versions, uri = [evaluations.decide() for _ in range(3)], evaluations.uri
+def test_rollbacks_go_back_one_champion_at_a_time(mlflow_store: MlflowAddress, tmp_path: Path) -> None:
+    evaluations, uri = Evaluations(mlflow_store.uri, tmp_path / "journals"), mlflow_store.uri
+    versions = [evaluations.decide() for _ in range(3)]
     for version in versions:
         promote(NAME, version, uri=uri)
     assert rollback(NAME, uri=uri, reason="it was slow").version == versions[1]
@@ -402,6 +451,7 @@ def promote_at_once(
     return won, told
 
 
+@pytest.mark.slow
 def test_of_processes_that_promote_at_once_one_wins_and_the_others_are_told(
     faulty_mlflow: FaultyProxy, mlflow_server: MockMlflowServer, tmp_path: Path, subprocess_environment: dict[str, str]
 ) -> None:
@@ -421,6 +471,7 @@ def test_of_processes_that_promote_at_once_one_wins_and_the_others_are_told(
         assert expected in text
 
 
+@pytest.mark.slow
 def test_processes_that_promote_at_once_in_a_file_leave_one_story(
     mlflow_store: MlflowAddress, tmp_path: Path, subprocess_environment: dict[str, str]
 ) -> None:
@@ -461,6 +512,7 @@ mlflow_aliases.promote(name, version, uri=uri)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", [0, 1])
 def test_what_a_killed_promotion_left_is_finished_by_the_next_move(
     mlflow_store: MlflowAddress, tmp_path: Path, subprocess_environment: dict[str, str], calls: int

@@ -20,17 +20,18 @@ from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.models.model_cache import ModelCache, default_cache_folder
 from hokusai.models.model_checks import check_model
 from hokusai.models.model_details import compare_models, describe_model
+from hokusai.models.model_digests import check_digests, check_recorded_digests, digests_of
+from hokusai.models.model_files import load_skops
 from hokusai.models.model_lineage import models_of_dataset, trace_model
 from hokusai.models.retrieval import checked_model, pull_model
-from hokusai.records import MODEL_MANIFEST_FILE, MODEL_MANIFEST_TAG
+from hokusai.records import MODEL_MANIFEST_FILE, MODEL_MANIFEST_TAG, MODEL_SHA256_TAG
 from hokusai.testing.faults import Hang, TruncateAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from mlflow import MlflowClient
-
+    from hokusai.testing.example_runs import ExampleRuns
     from hokusai.testing.faults import FaultyProxy
     from hokusai.testing.mlflow_server import MockMlflowServer
     from hokusai.testing.plugin import MlflowAddress
@@ -162,6 +163,85 @@ def test_a_manifest_that_does_not_list_the_recorded_model_file_is_refused(
     assert not check_model("iris/1", registry=registry).ok
 
 
+OTHER_MODELS = {
+    "another file": "{python_function: {model_path: evil.bin}}",
+    "another file by a longer way": "{python_function: {model_path: ./evil.bin}}",
+    "another file in one flavour": "{python_function: {model_path: model.bin}, sklearn: {pickled_model: evil.bin}}",
+    "another file in the other one": "{sklearn: {pickled_model: model.bin}, python_function: {data: evil.bin}}",
+    "no file": "{python_function: {model_path: model.bin}, sklearn: {}}",
+    "code beside it": "{python_function: {model_path: model.bin, code: code}}",
+    "a script by the path where it was": "{sklearn: {pickled_model: model.bin, model_code_path: /tmp/evil.bin}}",
+    "a module": "{python_function: {model_path: model.bin, loader_module: evil}}",
+    "a module of MLflow": "{python_function: {model_path: model.bin, loader_module: mlflow.pyfunc.model}}",
+    "an artifact": "{python_function: {model_path: model.bin, artifacts: {a: {path: evil.bin}}}}",
+    "nothing that can be read": "[",
+    "a file that is not there": "{python_function: {model_path: gone.bin}}",
+}
+
+
+def add_another_model(folder: Path, flavors: str) -> dict[str, str]:
+    """Put another model beside the recorded one, let MLmodel name it, and return the tags that fit the folder."""
+    (folder / MODEL_MANIFEST_FILE).unlink()
+    (folder / "evil.bin").write_bytes(b"evil")
+    (folder / "code").mkdir()
+    (folder / "code" / "evil.py").write_text("print('evil')")
+    (folder / "MLmodel").write_text(f"flavors: {flavors}")
+    manifest = folder_manifest(folder)
+    (folder / MODEL_MANIFEST_FILE).write_bytes(manifest)
+    return {MODEL_MANIFEST_TAG: sha256(manifest), MODEL_SHA256_TAG: sha256((folder / "model.bin").read_bytes())}
+
+
+@pytest.mark.parametrize("flavors", OTHER_MODELS.values(), ids=OTHER_MODELS)
+def test_a_folder_whose_mlmodel_file_names_anything_beside_the_recorded_model_is_refused(
+    tmp_path: Path, flavors: str
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.bin").write_bytes(b"weights")
+    (folder / MODEL_MANIFEST_FILE).touch()
+    tags = add_another_model(folder, flavors)
+    checked = check_digests(folder, digests_of(folder), tags, source="m")
+    assert (checked.recorded, len(checked.differences)) == ("every file", 1)
+    assert checked.differences[0].expected == sha256(b"weights")
+    with pytest.raises(ModelDigestError):
+        check_recorded_digests(folder, tags, source="m")
+
+
+def test_the_recorded_model_is_taken_by_whatever_name_and_flavour_mlflow_finds_it(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "model.bin").write_bytes(b"weights")
+    (folder / "conda.yaml").write_text("name: x")
+    (folder / "MLmodel").write_text(
+        "flavors: {python_function: {data: data/model.bin, loader_module: mlflow.lightgbm, env: {conda: conda.yaml}},"
+        " lightgbm: {data: ./data/model.bin, code: null, lgb_version: '4'}}"
+    )
+    tags = {MODEL_SHA256_TAG: sha256(b"weights")}
+    assert check_digests(folder, digests_of(folder), tags, source="m").differences == ()
+    assert check_recorded_digests(folder, tags, source="m")
+
+
+def test_another_model_under_copied_tags_is_neither_verified_nor_pulled_nor_loaded(
+    mlflow_store: MlflowAddress, register_model: RegisterModel, cache: ModelCache, tmp_path: Path
+) -> None:
+    client = mlflow_store.client
+    register_model(client)
+    registry = ModelRegistry(mlflow_store.uri)
+    forged = registry.download(registry.find("iris/1"), tmp_path / "forged")
+    tags = add_another_model(forged, OTHER_MODELS["another file"])
+    client.create_model_version("iris", str(forged), tags=tags)
+    for address in ("iris/2", forged):
+        check = check_model(address, registry=registry)
+        assert [(each.path, each.expected, each.found) for each in check.differences] == [
+            ("evil.bin", sha256(b"weights"), sha256(b"evil"))
+        ]
+    with pytest.raises(ModelDigestError, match=r"evil\.bin"):
+        pull_model("iris/2", tmp_path / "pulled", registry=registry, cache=cache)
+    with pytest.raises(ModelDigestError, match=r"evil\.bin"), checked_model("iris/2", registry=registry):
+        pass
+    assert not (tmp_path / "pulled").exists()
+
+
 def test_a_manifest_that_names_a_file_outside_the_folder_is_refused(
     mlflow_store: MlflowAddress, register_model: RegisterModel, cache: ModelCache, tmp_path: Path
 ) -> None:
@@ -241,6 +321,7 @@ def test_an_answer_that_breaks_off_leaves_nothing_and_what_was_whole_is_not_fetc
     assert len(fetched_files(faulty_mlflow)) == before + 1
 
 
+@pytest.mark.slow
 def test_a_process_that_was_killed_in_the_middle_is_taken_up_where_it_was(
     faulty_mlflow: FaultyProxy,
     mlflow_server: MockMlflowServer,
@@ -324,6 +405,47 @@ def test_an_artifact_of_a_run_is_put_into_a_folder_of_its_own(
     assert (pulled.folder, names_in(pulled.folder)) == (tmp_path / "delta.txt", {"delta.txt"})
     assert (pulled.folder / "delta.txt").read_text() == "0.2"
     assert pull_model("iris/1", registry=registry, cache=cache).folder == tmp_path / "iris-1"
+
+
+def test_artifacts_of_a_run_are_what_its_own_list_says_or_are_refused(
+    mlflow_store: MlflowAddress, register_model: RegisterModel, cache: ModelCache, tmp_path: Path
+) -> None:
+    client = mlflow_store.client
+    run_id = register_model(client).run_id
+    contents = {"reports/delta.txt": "0.2", "reports/more/table.csv": "a,b", "notes.txt": "none"}
+    for path, text in contents.items():
+        client.log_text(run_id, text, path)
+    listed = [{"path": path, "sha256": sha256(text.encode())} for path, text in contents.items()]
+    # A second process that went on with the run has a list of its own.
+    for part, items in (("", listed[:1]), (".2", listed[1:])):
+        manifest = json.dumps({"artifacts": items})
+        client.log_text(run_id, manifest, f"manifest{part}.json")
+        client.set_tag(run_id, f"hokusai.manifest_digest{part}", sha256(manifest.encode()))
+    registry = ModelRegistry(mlflow_store.uri)
+    stored = stored_folder(registry, f"runs:/{run_id}/")
+
+    def pull(path: str, number: int) -> str:
+        return pull_model(
+            f"runs:/{run_id}/{path}", tmp_path / f"pulled-{number}", registry=registry, cache=cache
+        ).recorded
+
+    for number, path in enumerate(("", "reports", "reports/delta.txt", "notes.txt", "manifest.json")):
+        assert pull(path, number) == "every file"
+    edits: dict[str, tuple[str | None, str]] = {
+        "reports/delta.txt": ("swapped", "reports"),
+        "reports/more/table.csv": (None, "reports"),
+        "reports/added.txt": ("added", ""),
+        "notes.txt": ("swapped", "notes.txt"),
+        "manifest.2.json": ("{}", "reports/delta.txt"),
+    }
+    for path, (edited, asked) in edits.items():
+        before = (stored / path).read_bytes() if (stored / path).exists() else None
+        (stored / path).write_text(edited) if edited else (stored / path).unlink()
+        with pytest.raises(ModelDigestError) as refused:
+            pull(asked, 9)
+        assert refused.value.what == path
+        (stored / path).write_bytes(before) if before else (stored / path).unlink()
+    assert pull("", 9) == "every file"
 
 
 def test_a_folder_that_cannot_be_written_is_named(
@@ -483,44 +605,27 @@ def test_lineage_goes_from_a_model_to_its_data_and_from_data_to_models(
 # --- what was pulled works with plain MLflow --------------------------------------------------------------------------
 
 
-def make_trained_model(client: MlflowClient, folder: Path, *, name: str) -> None:
-    """Register a model that was trained by scikit-learn and kept by MLflow, with our manifest."""
-    import mlflow.sklearn
-    import pandas as pd
-    from sklearn.linear_model import LogisticRegression
-
-    frame = pd.DataFrame({"width": [0.0, 1.0, 2.0, 3.0], "height": [1.0, 0.0, 3.0, 2.0]})
-    model = LogisticRegression().fit(frame, ["small", "small", "large", "large"])
-    signature = mlflow.models.infer_signature(frame, model.predict(frame))
-    saved = folder / "saved"
-    mlflow.sklearn.save_model(model, str(saved), pip_requirements=["scikit-learn"], signature=signature)
-    manifest = folder_manifest(saved)
-    (saved / MODEL_MANIFEST_FILE).write_bytes(manifest)
-    experiment = client.create_experiment("trained", (folder / "trained").as_uri())
-    logged = client.create_logged_model(experiment, name="candidate")
-    client.log_model_artifacts(logged.model_id, str(saved))
-    client.create_registered_model(name)
-    source = f"models:/{logged.model_id}"
-    tags = {MODEL_MANIFEST_TAG: sha256(manifest)}
-    client.create_model_version(name, source, tags=tags, model_id=logged.model_id)
-
-
 @pytest.mark.slow
-def test_a_pulled_model_predicts_with_plain_mlflow(
-    mlflow_store: MlflowAddress, cache: ModelCache, tmp_path: Path
+def test_a_pulled_model_gives_with_plain_mlflow_exactly_the_predictions_that_it_gives_here(
+    mlflow_store: MlflowAddress, hokusai_runs: ExampleRuns, cache: ModelCache, demo_data: Path, tmp_path: Path
 ) -> None:
     import mlflow.pyfunc
-    import pandas as pd
+    import pyarrow.csv as pa_csv
 
-    make_trained_model(mlflow_store.client, tmp_path, name="trained")
-    folder = pull_model("trained/1", tmp_path / "pulled", registry=ModelRegistry(mlflow_store.uri), cache=cache).folder
-    table = pd.DataFrame({"width": [0.1, 2.9], "height": [0.2, 2.5]})
-    expected = ["small", "large"]
-    assert list(mlflow.pyfunc.load_model(str(folder)).predict(table)) == expected
-    table.to_csv(tmp_path / "rows.csv", index=False)
+    hokusai_runs.finished("dream")
+    registry = ModelRegistry(mlflow_store.uri)
+    folder = pull_model("hokusai-penguins/1", tmp_path / "pulled", registry=registry, cache=cache).folder
+    plain = mlflow.pyfunc.load_model(str(folder))
+    ours = load_skops(folder / "model.skops", source="pulled")
+    table = pa_csv.read_csv(demo_data / "benchmark.csv").select(list(ours.features))
+    frame = table.to_pandas()
+    expected = [ours.classes[code] for code in ours.predict(table, classes=ours.classes).predicted]
+    assert len(set(expected)) > 1
+    assert list(plain.predict(frame)) == expected
+    frame.to_csv(tmp_path / "rows.csv", index=False)
     command = [sys.executable, "-m", "mlflow", "models", "predict", "-m", str(folder), "-t", "csv"]
     command += ["-i", str(tmp_path / "rows.csv"), "-o", str(tmp_path / "predicted.json"), "--env-manager", "local"]
     subprocess.run(command, check=True, capture_output=True)
     document = json.loads((tmp_path / "predicted.json").read_text())
     assert [row["0"] if isinstance(row, dict) else row for row in document["predictions"]] == expected
-    assert check_model(folder, registry=ModelRegistry(mlflow_store.uri)).ok
+    assert check_model(folder, registry=registry).ok

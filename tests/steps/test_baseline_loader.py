@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,12 @@ from hokusai.errors import (
 from hokusai.models.foreign_models import BoundModel, bind_model
 from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.models.model_digests import check_recorded_digests
+from hokusai.models.sklearn_models import SklearnModel
 from hokusai.records import MODEL_MANIFEST_FILE, MODEL_MANIFEST_TAG, MODEL_SHA256_TAG, BaselineModel
 from hokusai.steps.baseline_loader import BaselineSettings, load_baseline_model
 from hokusai.tracking.journal import MemoryJournal
-from hokusai.tracking.operations import LogArtifact, LogMetrics, SetTags
+from hokusai.tracking.model_folder import write_model_folder
+from hokusai.tracking.operations import LogArtifact, LogMetrics, LogModel, SetTags
 from hokusai.tracking.run import Tracker
 
 RNG = np.random.default_rng(0)
@@ -197,6 +200,96 @@ def test_a_trusted_pickle_is_loaded_only_with_its_own_digest(tmp_path: Path) -> 
     assert not marker.exists()
 
 
+def test_a_refusal_says_with_which_digest_the_very_model_would_be_trusted(tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(pickle.dumps(LogisticRegression().fit(FRAME, NAMES)))
+    with pytest.raises(UntrustedModelError) as caught:
+        loaded(tmp_path / "m")
+    digest = sha256((tmp_path / "m").read_bytes())
+    assert caught.value.sha256 == digest
+    assert f"its SHA-256 is {digest}" in str(caught.value)
+    assert str(UntrustedModelError("m", "why")).count("SHA-256") == 1
+
+
+# What cloudpickle and dill write is a pickle that names functions of theirs.
+FOREIGN_PICKLES = {
+    "cloudpickle": b"\x80\x05\x8c\x17cloudpickle.cloudpickle\x94\x8c\x0d_builtin_type\x94\x93\x94)R\x94.",
+    "dill": b"\x80\x04\x8c\ndill._dill\x94\x8c\n_load_type\x94\x93\x94\x8c\x03int\x94\x85\x94R\x94.",
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN_PICKLES)
+def test_what_cloudpickle_and_dill_write_is_refused_as_a_pickle(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "m.skops").write_bytes(FOREIGN_PICKLES[kind])
+    with pytest.raises(UntrustedModelError, match="pickle"):
+        loaded(tmp_path / "m.skops")
+
+
+def test_a_folder_that_the_shipper_writes_is_loaded_with_the_same_predictions(tmp_path: Path) -> None:
+    model = SklearnModel(LogisticRegression().fit(FRAME, NAMES), features=("a", "b"))
+    kept = model.to_file(name="candidate", example={"a": 0.5, "b": -1.0})
+    assert isinstance(kept.content, bytes)
+    (tmp_path / "staged").write_bytes(kept.content)
+    record = LogModel(
+        run="run",
+        name=kept.name,
+        file=kept.file,
+        sha256=sha256(kept.content),
+        size=len(kept.content),
+        flavor=kept.flavor,
+        options=kept.options,
+        inputs=kept.inputs,
+        output=kept.output,
+        requirements=kept.requirements,
+        example=kept.example,
+    )
+    (tmp_path / "m").mkdir()
+    write_model_folder(tmp_path / "m", record, file=tmp_path / "staged", run_id="r", model_id="m-1", logged_at=0)
+    (tmp_path / "m" / kept.file).unlink()
+    (tmp_path / "m" / kept.file).write_bytes(kept.content)
+    found = bound(loaded(tmp_path / "m")).model.predict(TABLE, classes=("no", "yes"))
+    expected = model.predict(TABLE, classes=("no", "yes"))
+    assert found.probabilities is not None
+    assert expected.probabilities is not None
+    np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+    np.testing.assert_array_equal(found.predicted, expected.predicted)
+
+
+@pytest.mark.parametrize("flavor", ["lightgbm", "xgboost", "onnx"])
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_folder_that_mlflow_saves_is_loaded_without_trust_in_flavours_that_hold_numbers(
+    flavor: str, tmp_path: Path
+) -> None:
+    import mlflow.lightgbm
+    import mlflow.onnx
+    import mlflow.xgboost
+    from mlflow.models import infer_signature
+
+    options: dict[str, Any] = {
+        "signature": infer_signature(FRAME, NAMES.to_numpy()[:1].astype(str)),
+        "pip_requirements": [flavor],
+    }
+    if flavor == "lightgbm":
+        model = booster()
+        expected = np.asarray(model.predict(FRAME))
+        mlflow.lightgbm.save_model(model, str(tmp_path / "m"), **options)
+    elif flavor == "xgboost":
+        trees = xgboost.train({"objective": "binary:logistic", "max_depth": 2}, xgboost.DMatrix(FRAME, CODES), 3)
+        expected = trees.predict(xgboost.DMatrix(FRAME))
+        mlflow.xgboost.save_model(trees, str(tmp_path / "m"), **options)
+    else:
+        from skl2onnx import to_onnx
+
+        linear = LogisticRegression().fit(FRAME.to_numpy(), NAMES)
+        expected = linear.predict_proba(FRAME.to_numpy())[:, 1]
+        document = to_onnx(linear, FRAME.to_numpy(dtype=np.float32), options={"zipmap": False})
+        mlflow.onnx.save_model(document, str(tmp_path / "m"), **options)
+    found = loaded(tmp_path / "m")
+    assert [name for name, _ in found.inputs] == ["a", "b"]
+    predictions = bound(found).model.predict(TABLE, classes=("no", "yes"))
+    assert predictions.probabilities is not None
+    np.testing.assert_allclose(predictions.probabilities[:, 1], expected, atol=1e-5)
+
+
 PICKLED = {
     "sklearn as cloudpickle": {"sklearn": {"pickled_model": "m.pkl", "serialization_format": "cloudpickle"}},
     "a pickle called skops": {"sklearn": {"pickled_model": "m.pkl", "serialization_format": "skops"}},
@@ -323,11 +416,16 @@ def test_a_trusted_pyfunc_model_predicts_on_a_table_and_a_swapped_one_is_refused
         "        return ['yes' if value > 0.1 else 'no' for value in model_input['a']]\n"
         "set_model(Own())\n"
     )
-    mlflow.pyfunc.save_model(str(tmp_path / "m"), python_model=str(tmp_path / "own.py"), pip_requirements=["mlflow"])
+    with warnings.catch_warnings(record=True):
+        mlflow.pyfunc.save_model(
+            str(tmp_path / "m"), python_model=str(tmp_path / "own.py"), pip_requirements=["mlflow"]
+        )
     with pytest.raises(UntrustedModelError):
         loaded(tmp_path / "m")
     digest = sha256(folder_manifest(tmp_path / "m"))
-    found = bound(loaded(tmp_path / "m", trusted_sha256=digest))
+    with warnings.catch_warnings(record=True) as caught:
+        found = bound(loaded(tmp_path / "m", trusted_sha256=digest))
+    assert [str(each.message) for each in caught] == []
     predictions = found.model.predict(TABLE, classes=("no", "yes"))
     assert predictions.probabilities is None
     np.testing.assert_array_equal(predictions.predicted, CODES)

@@ -76,22 +76,13 @@ def read_mlflow_folder(folder: Path, *, source: str) -> MlflowFolder:
         )
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
-        flavors = document["flavors"]
-        if not all(isinstance(name, str) and isinstance(entry, dict) for name, entry in flavors.items()) or not flavors:
-            raise TypeError("flavors is no table of tables")  # noqa: TRY301 - as whatever else is wrong there
-        signature, run_id = document.get("signature"), document.get("run_id")
-    except (
-        OSError,
-        UnicodeError,
-        yaml.YAMLError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        RecursionError,
-    ) as error:
+    except (OSError, UnicodeError, yaml.YAMLError, ValueError, RecursionError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(f"{source}: a damaged MLmodel file ({first[:200]}). Log or save the model anew.") from error
+    flavors = document.get("flavors") if isinstance(document, dict) else None
+    if not isinstance(flavors, dict) or not flavors or not all(map(_is_flavor, flavors.items())):
+        raise ModelError(f"{source}: a damaged MLmodel file (it names no flavors). Log or save the model anew.")
+    signature, run_id = document.get("signature"), document.get("run_id")
     for name, entry in flavors.items():
         _require_inside(entry, folder=folder, flavor=name, source=source)
     known = next(
@@ -104,6 +95,11 @@ def read_mlflow_folder(folder: Path, *, source: str) -> MlflowFolder:
         signature=signature,
         run_id=run_id if isinstance(run_id, str) else "",
     )
+
+
+def _is_flavor(item: tuple[object, object]) -> bool:
+    name, entry = item
+    return isinstance(name, str) and isinstance(entry, dict)
 
 
 def _require_inside(entry: Mapping[str, Any], *, folder: Path, flavor: str, source: str) -> None:

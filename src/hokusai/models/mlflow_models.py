@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["load_pyfunc"]
 
+# Advice for whoever writes such a model.
+_ADVICE = "Add type hints to the `predict` method"
+
 
 def load_pyfunc(found: MlflowFolder, *, source: str) -> ForeignModel:
     """Load a model by MLflow's ``pyfunc``, which runs the code that it brings along: for trusted ones alone.
@@ -31,10 +35,15 @@ def load_pyfunc(found: MlflowFolder, *, source: str) -> ForeignModel:
 
     inputs = signature_columns(found.signature, source=source)
     try:
-        model = pyfunc.load_model(str(found.folder), suppress_warnings=True)
+        with warnings.catch_warnings(record=True) as caught:
+            model = pyfunc.load_model(str(found.folder), suppress_warnings=True)
     except Exception as error:
         # Code of anybody's runs here, and may fail in any way.
         raise ModelError(f"{source}: MLflow cannot load it ({_first_line(error)}).") from error
+    # MLflow sets filters of its own around its advice, so that none of ours would hold it back.
+    for each in caught:
+        if _ADVICE not in str(each.message):
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     return ForeignModel(
         source=source,
         scorer=_PyfuncScorer(source=source, model=model),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hokusai.steps.label_checks import class_names
+from hokusai.tracking.naming import BASELINE_NOTES_TAG
 
 if TYPE_CHECKING:
     from hokusai.records import BaselineModel, IntegratedData, Task
@@ -50,5 +51,5 @@ def match_baseline(
     if bound is None:
         return baseline
     if bound.notes:
-        run.set_tags({"hokusai.baseline.notes": " ".join(bound.notes)})
+        run.set_tags({BASELINE_NOTES_TAG: " ".join(bound.notes)})
     return replace(baseline, model=bound.model, notes=(*baseline.notes, *bound.notes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hokusai.errors import ConfigurationError, DataError
+from hokusai.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,12 +57,12 @@ def new_class_notes(data: IntegratedData) -> tuple[str, ...]:
     notes = []
     if new := sorted(integrated - base):
         notes.append(
-            f"{_named(new)} of {data.label!r} in no row of the base data: the control cannot predict what only "
+            f"No row of the base data has {_named(new)} of {data.label!r}: the control cannot predict what only "
             "contributions bring."
         )
     if unknown := sorted(benchmark - integrated - base):
         notes.append(
-            f"{_named(unknown)} of {data.label!r} in the benchmark alone: neither the control nor the candidate can "
+            f"Only the benchmark has {_named(unknown)} of {data.label!r}: neither the control nor the candidate can "
             "predict what they were never shown."
         )
     return tuple(notes)
@@ -71,7 +71,7 @@ def new_class_notes(data: IntegratedData) -> tuple[str, ...]:
 def _named(classes: list[str]) -> str:
     names = ", ".join(f"'{name}'" for name in classes[:_MOST_NAMES])
     more = f" and {len(classes) - _MOST_NAMES} more" if len(classes) > _MOST_NAMES else ""
-    return f"Class {names} stands" if len(classes) == 1 else f"Classes {names}{more} stand"
+    return f"the class {names}" if len(classes) == 1 else f"the classes {names}{more}"
 
 
 def _classes(table: pa.Table, label: str) -> set[str]:
@@ -150,15 +150,10 @@ def _needs_two_rows_of_each_class(trainer: Trainer, *, rows: int, classes: int) 
 def _require_weights(data: IntegratedData, name: str, *, trainer: Trainer) -> None:
     import pyarrow.compute as pc
 
-    from hokusai.datasets.sample_weights import require_weights
-    from hokusai.models.sklearn_trainer import takes_sample_weight
+    from hokusai.models.trainers import require_sample_weight
 
-    estimator = _estimator(trainer)
-    if estimator is not None and not takes_sample_weight(estimator):
-        problem = f"{trainer.name} takes no weights of rows. Choose another estimator {_CHOOSE[:-1]}, or leave it out."
-        raise ConfigurationError(problem, key="data.sample_weight")
+    require_sample_weight(trainer)
     for source, table in _tables(data):
-        require_weights(table[name], name=name, source=source)
         if not pc.any(pc.greater(table[name], 0)).as_py():
             problem = f"column {name!r} is zero in every row, expected some rows that count (data.sample_weight)."
             raise DataError(source, problem)

@@ -93,6 +93,19 @@ METRICS = (
         runs="load_baseline_model",
     ),
     MetricName(
+        name="baseline.digest_checked",
+        unit="0 or 1",
+        description="Whether its files are known to be those that were recorded or trusted.",
+        runs="load_baseline_model",
+    ),
+    MetricName(
+        name="baseline.load_seconds",
+        unit="seconds",
+        description="How long fetching, checking and loading it took.",
+        runs="load_baseline_model",
+        is_measured=True,
+    ),
+    MetricName(
         name="data.benchmark.rows", unit="rows", description="Rows of the benchmark.", runs="integrate_contributed_data"
     ),
     MetricName(
@@ -159,6 +172,32 @@ METRICS = (
     ),
     MetricName(
         name="training.ARM.rows", unit="rows", description="Rows that the arm was trained on.", runs="train_new_model"
+    ),
+    MetricName(
+        name="training.workers",
+        unit="processes",
+        description="Processes that fitted at the same time; no result depends on it.",
+        runs="train_new_model",
+        is_measured=True,
+    ),
+    MetricName(
+        name="training.failed_fits",
+        unit="fits",
+        description="Fits that did not succeed; their seeds are left out of both arms.",
+        runs="train_new_model",
+    ),
+    MetricName(
+        name="training.ARM.tuning_score",
+        unit=_GAIN,
+        description="Score of a set of hyperparameters, mean over the folds; the step is the trial.",
+        runs="train_new_model",
+    ),
+    MetricName(
+        name="training.ARM.seed_NAME",
+        unit="the estimator's",
+        description="What a fit said of its iterations: the seed, and train_loss, validation_loss, train_score or "
+        "validation_score; the step is the iteration.",
+        runs="train_new_model",
     ),
     MetricName(
         name="ARM.rows_per_second",
