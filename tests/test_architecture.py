@@ -241,6 +241,10 @@ def test_whatever_is_raised_on_purpose_is_of_our_tree() -> None:
         Path("datasets/reader_handle.py"),  # what another process sent wrongly; its reader turns it into a DataError
         Path("digests.py"),
         Path("models/lightgbm_text.py"),  # likewise, into a ModelError
+        Path("models/model_signatures.py"),
+        Path("models/onnx_structure.py"),
+        Path("models/skops_schema.py"),
+        Path("models/sound_parts.py"),
         Path("models/xgboost_document.py"),
     }
     # A function that cannot be a step is refused where it is written, as Python refuses a wrong call.

@@ -59,7 +59,7 @@ def signature_columns(signature: object, *, source: str) -> tuple[InputColumn, .
     try:
         entries = json.loads(cast("Mapping[str, str]", signature)["inputs"])
         if not isinstance(entries, list) or len(entries) > _MOST_COLUMNS:
-            raise TypeError("inputs is no list of columns")  # noqa: TRY301 - as whatever else is wrong there
+            raise ValueError("inputs is no list of columns")  # noqa: TRY301 - as whatever else is wrong there
         if any(entry.get("type") == "tensor" for entry in entries):
             return ()
         return tuple(_input_column(entry) for entry in entries if entry.get("name"))
@@ -70,7 +70,7 @@ def signature_columns(signature: object, *, source: str) -> tuple[InputColumn, .
 def _input_column(entry: Mapping[str, Any]) -> InputColumn:
     kind = entry["type"]
     if kind not in get_args(InputType) or not isinstance(entry["name"], str):
-        raise TypeError(f"column {entry['name']!r} is of type {kind!r}, which no column of a table has")
+        raise ValueError(f"column {entry['name']!r} is of type {kind!r}, which no column of a table has")
     return InputColumn(name=entry["name"], type=kind, is_required=bool(entry.get("required", True)))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hokusai.digests import file_sha256
 from hokusai.errors import ModelDigestError, UntrustedModelError
 from hokusai.records import BaselineModel, ModelVersion
+from hokusai.tracking import naming
 from hokusai.tracking.parameters import LoadBaselineModelParameters
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def load_baseline_model(settings: BaselineSettings, *, registry: ModelRegistry, 
         digest=file_digest,
         inputs=tuple((item.name, item.type) for item in loaded.inputs),
         classes=settings.classes,
+        notes=() if is_checked or version.location == source else (f"{source}: {_UNCHECKED}",),
     )
 
 
@@ -131,15 +133,14 @@ def _record(
 ) -> None:
     is_file = loaded.file.is_file()
     tags = {
-        "hokusai.baseline.address": version.address,
-        "hokusai.baseline.flavor": loaded.flavor,
-        "hokusai.baseline.digest_checked": "true" if is_checked else "false",
-        "hokusai.baseline.sha256": file_sha256(loaded.file) if is_file else "",
-        "hokusai.baseline.manifest_sha256": "" if place.is_file() else digest,
-        "hokusai.baseline.version": version.version,
-        "hokusai.baseline.model_id": version.model_id,
-        "hokusai.baseline.run_id": version.run_id or loaded.run_id,
-        "hokusai.baseline.note": "" if is_checked else _UNCHECKED,
+        naming.BASELINE_ADDRESS_TAG: version.address,
+        naming.BASELINE_FLAVOR_TAG: loaded.flavor,
+        naming.BASELINE_CHECKED_TAG: "true" if is_checked else "false",
+        naming.BASELINE_DIGEST_TAG: file_sha256(loaded.file) if is_file else "",
+        naming.BASELINE_MANIFEST_TAG: "" if place.is_file() else digest,
+        naming.BASELINE_VERSION_TAG: version.version,
+        naming.BASELINE_MODEL_TAG: version.model_id,
+        naming.BASELINE_RUN_TAG: version.run_id or loaded.run_id,
     }
     run.set_tags({name: value for name, value in tags.items() if value})
     files = [loaded.file] if is_file else [path for path in place.rglob("*") if path.is_file()]
