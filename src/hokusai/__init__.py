@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from hokusai.datasets.read_settings import ReadLimits
     from hokusai.errors import HokusaiError
     from hokusai.integrated_file import IntegratedFile, write_integrated
+    from hokusai.model_promotion import model_history, promote_model, rollback_model
+    from hokusai.models.mlflow_registry import ModelRegistry
+    from hokusai.models.model_checks import check_model
+    from hokusai.models.model_details import compare_models, describe_model
+    from hokusai.models.model_lineage import models_of_dataset, trace_model
+    from hokusai.models.retrieval import pull_model
     from hokusai.own_pipeline import resume, track, tracked_step
     from hokusai.pipeline import run
     from hokusai.records import CheckReport, Decision, DeltaReport, Finding, MetricDelta
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     from hokusai.steps.data_settings import ContributionSettings, DataSettings
     from hokusai.steps.delta_computation import DeltaSettings
     from hokusai.steps.evaluation import EvaluationSettings
+    from hokusai.steps.hyperparameter_search import TuningSettings
     from hokusai.steps.model_training import TrainingSettings
     from hokusai.tracking.audit import audit_run
     from hokusai.tracking.connection import check_connection
@@ -56,22 +63,33 @@ __all__ = [
     "HokusaiError",
     "IntegratedFile",
     "MetricDelta",
+    "ModelRegistry",
     "PipelineConfig",
     "ReadLimits",
     "Run",
     "RunLink",
     "TrackingSettings",
     "TrainingSettings",
+    "TuningSettings",
     "archive_experiment",
     "audit_run",
     "check_connection",
     "check_contribution",
+    "check_model",
+    "compare_models",
+    "describe_model",
     "list_experiments",
     "load_config",
+    "model_history",
+    "models_of_dataset",
     "parameter",
+    "promote_model",
+    "pull_model",
     "restore_experiment",
     "resume",
+    "rollback_model",
     "run",
+    "trace_model",
     "track",
     "tracked_step",
     "write_integrated",
@@ -90,22 +108,33 @@ _HOMES = {
     "HokusaiError": "hokusai.errors",
     "IntegratedFile": "hokusai.integrated_file",
     "MetricDelta": "hokusai.records",
+    "ModelRegistry": "hokusai.models.mlflow_registry",
     "PipelineConfig": "hokusai.config",
     "ReadLimits": "hokusai.datasets.read_settings",
     "Run": "hokusai.tracking.run",
     "RunLink": "hokusai.tracking.run",
     "TrackingSettings": "hokusai.tracking.mlflow_config",
     "TrainingSettings": "hokusai.steps.model_training",
+    "TuningSettings": "hokusai.steps.hyperparameter_search",
     "archive_experiment": "hokusai.tracking.experiments",
     "audit_run": "hokusai.tracking.audit",
     "check_connection": "hokusai.tracking.connection",
     "check_contribution": "hokusai.contribution_check",
+    "check_model": "hokusai.models.model_checks",
+    "compare_models": "hokusai.models.model_details",
+    "describe_model": "hokusai.models.model_details",
     "list_experiments": "hokusai.tracking.experiments",
     "load_config": "hokusai.config",
+    "model_history": "hokusai.model_promotion",
+    "models_of_dataset": "hokusai.models.model_lineage",
     "parameter": "hokusai.tracking.parameters",
+    "promote_model": "hokusai.model_promotion",
+    "pull_model": "hokusai.models.retrieval",
     "restore_experiment": "hokusai.tracking.experiments",
     "resume": "hokusai.own_pipeline",
+    "rollback_model": "hokusai.model_promotion",
     "run": "hokusai.pipeline",
+    "trace_model": "hokusai.models.model_lineage",
     "track": "hokusai.own_pipeline",
     "tracked_step": "hokusai.own_pipeline",
     "write_integrated": "hokusai.integrated_file",

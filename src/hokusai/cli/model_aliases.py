@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING
 
 from hokusai.cli import display
 from hokusai.cli.settings import tracking_settings
-from hokusai.models import mlflow_aliases
+from hokusai.model_promotion import model_history, promote_model, rollback_model
 from hokusai.report.visible_text import visible_text
-from hokusai.tracking.mlflow_config import resolve_store
-from hokusai.tracking.naming import HOST_KIND_TAG
-from hokusai.tracking.secrets import redact_text
-from hokusai.tracking.surroundings import host_tags
 
 if TYPE_CHECKING:
     import argparse
@@ -26,16 +22,13 @@ __all__ = ["history", "promote", "rollback"]
 
 def promote(arguments: argparse.Namespace) -> int:
     """Let a version become champion; exits 1 when no decision allows it or somebody else was faster."""
-    settings = tracking_settings(arguments)
-    move = mlflow_aliases.promote(
+    move = promote_model(
         arguments.model,
         arguments.version,
-        uri=resolve_store(settings),
-        registry_uri=settings.registry_uri,
+        settings=tracking_settings(arguments),
         override=arguments.override,
-        reason=redact_text(arguments.reason),
+        reason=arguments.reason,
         baseline=arguments.baseline,
-        host_kind=host_tags()[HOST_KIND_TAG],
     )
     _print_move(move, as_json=arguments.json)
     return 0
@@ -43,22 +36,14 @@ def promote(arguments: argparse.Namespace) -> int:
 
 def rollback(arguments: argparse.Namespace) -> int:
     """Let the version that was champion before become champion again."""
-    settings = tracking_settings(arguments)
-    move = mlflow_aliases.rollback(
-        arguments.model,
-        uri=resolve_store(settings),
-        registry_uri=settings.registry_uri,
-        reason=redact_text(arguments.reason),
-        host_kind=host_tags()[HOST_KIND_TAG],
-    )
+    move = rollback_model(arguments.model, settings=tracking_settings(arguments), reason=arguments.reason)
     _print_move(move, as_json=arguments.json)
     return 0
 
 
 def history(arguments: argparse.Namespace) -> int:
     """Print every move of a model's champion."""
-    settings = tracking_settings(arguments)
-    moves = mlflow_aliases.history(arguments.model, uri=resolve_store(settings), registry_uri=settings.registry_uri)
+    moves = model_history(arguments.model, settings=tracking_settings(arguments))
     if arguments.json:
         _print_json([dataclasses.asdict(move) for move in moves])
     elif not moves:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -18,7 +19,8 @@ EVALUATION_TAG = "hokusai.evaluation"
 
 _CONTEXT_TAG = "mlflow.data.context"
 _DIGEST_TAG = "hokusai.digest"
-_COST_METRICS = "step."
+# What measures the machine and says nothing of the model.
+_COST_METRIC = re.compile(r"step\.|training\.workers$|.*(?:_seconds|rows_per_second)$")
 _MLFLOW_TAGS = "mlflow."
 
 
@@ -79,7 +81,7 @@ def to_model_run(run: Run, members: Sequence[Run]) -> ModelRun:
             name: value
             for each in runs
             for name, value in each.data.metrics.items()
-            if not name.startswith(_COST_METRICS)
+            if not _COST_METRIC.match(name)
         },
         tags={name: value for name, value in tags.items() if not name.startswith(_MLFLOW_TAGS)},
         datasets=tuple(dict.fromkeys(item for each in reversed(runs) for item in used_datasets(each))),
