@@ -79,10 +79,11 @@ def cost_of_command(
 
 
 def alternate(sides: Sequence[Side]) -> list[Samples]:
-    """Let the sides take turns until each has had its runs."""
+    """Let the sides take turns until each has had its runs, every other turn backwards: to come first may cost."""
     samples = [Samples(side.name) for side in sides]
     for turn in range(max(side.runs for side in sides)):
-        for side, taken in zip(sides, samples, strict=True):
+        pairs = list(zip(sides, samples, strict=True))
+        for side, taken in pairs if turn % 2 == 0 else reversed(pairs):
             if turn < side.runs:
                 cost = side.measure()
                 taken.wall.append(cost.wall)
