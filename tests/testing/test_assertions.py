@@ -815,8 +815,10 @@ def never_end_a_step(tree: Tree) -> list[str]:
     return [
         "load_baseline_model: status: got 'RUNNING', expected 'FINISHED'",
         "load_baseline_model: end time: missing",
+        "load_baseline_model: parameter baseline.classes: missing",
         "load_baseline_model: parameter baseline.kind: missing",
         "load_baseline_model: parameter baseline.source: missing",
+        "load_baseline_model: parameter baseline.trusted_sha256: missing",
         "load_baseline_model: artifact parameters.json: missing",
     ] * bool(child)
 
@@ -863,7 +865,9 @@ def add_a_parameter(tree: Tree) -> list[str]:
 
 
 def overwrite_the_parameters(tree: Tree) -> list[str]:
-    content = b'{"baseline.kind": 3, "baseline.source": "control"}'
+    content = (
+        b'{"baseline.classes": [], "baseline.kind": 3, "baseline.source": "control", "baseline.trusted_sha256": ""}'
+    )
     log_bytes(tree.client, tree.ids["load_baseline_model"], "parameters.json", content)
     digest = tree.tag("load_baseline_model", "hokusai.parameters_digest")
     return [
@@ -1205,11 +1209,12 @@ def test_every_type_of_the_parameter_schema_is_known_and_tells_right_from_wrong(
 def test_a_long_parameter_is_named_by_its_digest_and_one_that_mlflow_cut_is_found(tree: Tree, *, is_cut: bool) -> None:
     step = tree.ids["load_baseline_model"]
     run = tree.client.get_run(step)
-    values = {"baseline.kind": "control", "baseline.source": "x" * 7000}
-    content = json.dumps(values).encode()
+    values = {"baseline.kind": "control", "baseline.source": "x" * 7000, "baseline.trusted_sha256": ""}
+    content = json.dumps(values | {"baseline.classes": []}).encode()
     new = tree.client.create_run(run.info.experiment_id, run.info.start_time, run.data.tags, run.info.run_name)
     tree.client.delete_run(step)
     kept = values if is_cut else values | {"baseline.source": f"sha256:{sha256(values['baseline.source'].encode())}"}
+    kept |= {"baseline.classes": "[]"}
     tree.client.log_batch(new.info.run_id, params=[Param(*item) for item in kept.items()])
     tree.client.log_batch(new.info.run_id, tags=[RunTag("hokusai.parameters_digest", sha256(content))])
     log_bytes(tree.client, new.info.run_id, "parameters.json", content)

@@ -24,7 +24,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from hokusai.errors import ConfigurationError, TrackingServerError
-from hokusai.records import DatasetVersion, ModelFile
+from hokusai.records import MODEL_MANIFEST_FILE, MODEL_MANIFEST_TAG, DatasetVersion, ModelFile
 from hokusai.testing.faults import (
     Bandwidth,
     ClockSkew,
@@ -1029,6 +1029,12 @@ def ship_through(proxy: FaultyProxy, journal: Path, copy: Path) -> list[str]:
     pytest.fail(f"it does not heal\n{proxy.describe()}")
 
 
+def _without_ids(tags: dict[str, str]) -> dict[str, str]:
+    # The list of a model's files has the digest of its MLmodel, in which stand the ids that the server chose.
+    assert MODEL_MANIFEST_TAG in tags
+    return {name: value for name, value in tags.items() if name != MODEL_MANIFEST_TAG}
+
+
 def history(server: MockMlflowServer, folder: Path) -> dict[str, Any]:
     """Return all that a server holds, without the ids that it chose."""
     client = MlflowClient(server.uri, server.uri)
@@ -1045,13 +1051,16 @@ def history(server: MockMlflowServer, folder: Path) -> dict[str, Any]:
         target.mkdir(parents=True)
         client.download_artifacts(run_id, "", str(target))
         # The description of the model names the ids that the server chose.
-        files = (path for path in target.rglob("*") if path.is_file() and path.name != "MLmodel")
+        own = {"MLmodel", MODEL_MANIFEST_FILE}
+        files = (path for path in target.rglob("*") if path.is_file() and path.name not in own)
         return {path.relative_to(target).as_posix(): path.read_bytes() for path in files}
 
     return {
         "experiments": sorted(experiments),
         "models": [(model.name, str(model.status), names[model.source_run_id]) for model in models],
-        "versions": [(version.name, version.version, names[version.run_id], version.tags) for version in versions],
+        "versions": [
+            (version.name, version.version, names[version.run_id], _without_ids(version.tags)) for version in versions
+        ],
         "runs": {
             run.info.run_name: {
                 "info": (run.info.status, run.info.start_time, run.info.end_time),

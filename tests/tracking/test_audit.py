@@ -536,7 +536,7 @@ def test_what_was_compared_is_counted_and_a_child_can_be_asked_for_by_any_of_its
         "run": 2,
         "parameter": 3,
         "dataset": 1,
-        "model version": 11,
+        "model version": 13,
         "journal": 1,
     }
     place.client.set_tag(place.run, "note", "second")

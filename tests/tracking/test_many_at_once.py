@@ -80,7 +80,8 @@ def test_evaluations_that_run_at_once_against_one_server_all_arrive_whole(
     _require_whole(runs, TrackingSettings(uri=uri, journal=tmp_path / "journals"))
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(16, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [4, 16])
 def test_evaluations_that_run_at_once_against_one_new_sqlite_file_all_arrive_whole(
     count: int, store_uri: str, tmp_path: Path, subprocess_environment: dict[str, str]
 ) -> None:
@@ -117,7 +118,7 @@ sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in chi
 """
 
 
-@pytest.mark.parametrize("kind", ["server", "sqlite"])
+@pytest.mark.parametrize("kind", [pytest.param("server", marks=pytest.mark.slow), "sqlite"])
 def test_processes_that_race_for_one_new_experiment_all_get_the_same(
     kind: str, request: pytest.FixtureRequest, store_uri: str, subprocess_environment: dict[str, str]
 ) -> None:

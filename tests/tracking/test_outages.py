@@ -184,7 +184,7 @@ def _any_outcome() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_quick_client")
-@pytest.mark.parametrize("end", ["killed", "hanging"])
+@pytest.mark.parametrize("end", [pytest.param("killed", marks=pytest.mark.slow), "hanging"])
 def test_a_server_that_goes_in_the_middle_costs_nothing_but_time(
     end: str,
     mlflow_server_process: MlflowServerProcess,

@@ -35,7 +35,7 @@ def test_every_parameter_has_a_dotted_name_and_a_description(kind: type[StepPara
     assert names
     assert len(set(names)) == len(names)
     for field in fields(kind):
-        assert re.fullmatch(r"[a-z][a-z_]*(\.[a-z][a-z_]*)?", field.metadata["name"])
+        assert re.fullmatch(r"[a-z][a-z_]*(\.[a-z][a-z_0-9]*){0,2}", field.metadata["name"])
         assert re.fullmatch(r"\S.*\.", field.metadata["description"], flags=re.DOTALL)
 
 
@@ -64,12 +64,30 @@ def test_numbers_are_the_same_after_their_text(gain: float, confidence: float) -
 )
 def test_everything_but_a_text_is_json(arguments: dict[str, Any], seeds: list[int], *, is_random: bool) -> None:
     parameters = TrainNewModelParameters(
-        estimator="Ridge", estimator_parameters=arguments, task="regression", seeds=tuple(seeds), is_random=is_random
+        estimator="Ridge",
+        estimator_parameters=arguments,
+        task="regression",
+        seeds=tuple(seeds),
+        is_random=is_random,
+        threads=1,
+        column_kinds={"x": "number"},
+        tuning_trials=0,
+        tuning_folds=3,
+        tuning_space=arguments,
     )
     texts = as_texts(as_values(parameters))
     assert (texts.pop("training.estimator"), texts.pop("training.task")) == ("Ridge", "regression")
     read = {name: json.loads(text) for name, text in texts.items()}
-    assert read == {"training.parameters": arguments, "training.seeds": seeds, "training.is_random": is_random}
+    assert read == {
+        "training.parameters": arguments,
+        "training.seeds": seeds,
+        "training.is_random": is_random,
+        "training.threads": 1,
+        "training.column_kinds": {"x": "number"},
+        "training.tuning.trials": 0,
+        "training.tuning.folds": 3,
+        "training.tuning.space": arguments,
+    }
     assert as_values(parameters) == {**read, "training.estimator": "Ridge", "training.task": "regression"}
 
 

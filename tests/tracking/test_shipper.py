@@ -192,7 +192,6 @@ def test_the_model_is_registered_and_mlflow_can_load_it(
 
     # To find a model by its id MLflow asks the store of the process, whatever address it is given.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    mlflow.set_tracking_uri(uri)  # noqa: TID251  (as a user of MLflow does)
     for address in (f"models:/{name}/{version.version}", f"models:/{state.model_ids['candidate']}"):
         loaded = mlflow.sklearn.load_model(address)
         answers = mlflow.pyfunc.load_model(address).predict(QUESTIONS)

@@ -678,11 +678,13 @@ class MlflowStore:
             yield
             return
         before, variable = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI")
+        # What MLflow has from its variable, or by default, must go on following the variable.
+        was_set = mlflow.is_tracking_uri_set() and before != variable
         mlflow.set_tracking_uri(self._client.tracking_uri)  # noqa: TID251  (put back below)
         try:
             yield
         finally:
-            mlflow.set_tracking_uri(before)  # noqa: TID251
+            mlflow.set_tracking_uri(before if was_set else None)  # type: ignore[arg-type]  # noqa: TID251
             if variable is None:
                 os.environ.pop("MLFLOW_TRACKING_URI", None)
             else:

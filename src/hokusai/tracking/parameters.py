@@ -64,7 +64,7 @@ class EvaluationParameters:
     project: str = parameter("project", "The project that the evaluation belongs to.")
     contributions: tuple[str, ...] = parameter("data.contributions", "Names of the contributions, in order.")
     label: str = parameter("data.label", "The column to predict.")
-    estimator: str = parameter("training.estimator", "The scikit-learn class that is trained.")
+    estimator: str = parameter("training.estimator", "The trainer's name, such as a class of scikit-learn.")
     metric: str = parameter("delta.metric", "The metric that decides.")
     minimum_gain: float = parameter(
         "delta.minimum_gain", "The gain to clear, in the metric's unit.", unit="the metric's"
