@@ -78,10 +78,7 @@ def to_model_run(run: Run, members: Sequence[Run]) -> ModelRun:
         started=datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="milliseconds"),
         parameters={name: value for each in runs for name, value in each.data.params.items()},
         metrics={
-            name: value
-            for each in runs
-            for name, value in each.data.metrics.items()
-            if not _COST_METRIC.match(name)
+            name: value for each in runs for name, value in each.data.metrics.items() if not _COST_METRIC.match(name)
         },
         tags={name: value for name, value in tags.items() if not name.startswith(_MLFLOW_TAGS)},
         datasets=tuple(dict.fromkeys(item for each in reversed(runs) for item in used_datasets(each))),
