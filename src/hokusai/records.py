@@ -531,7 +531,8 @@ class MetricDelta:
     def gain(self) -> float:
         """Change towards better, in the metric's own unit; above zero always means improved."""
         change = self.candidate - self.baseline
-        return change if self.metric.higher_is_better else -change
+        # Not minus the change, which makes of no change a minus zero.
+        return change if self.metric.higher_is_better else 0.0 - change
 
     @property
     def relative_gain(self) -> float | None:

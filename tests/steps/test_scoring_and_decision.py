@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -438,6 +439,22 @@ def test_a_delta_becomes_metrics_of_its_own_name() -> None:
     }
     assert dataclasses.replace(delta, baseline=0.0).relative_gain is None
     assert delta.relative_gain == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "log_loss"])
+def test_no_change_is_no_gain_and_not_minus_nothing(name: str) -> None:
+    delta = MetricDelta(
+        metric=METRICS[name],
+        reference="control",
+        baseline=0.5,
+        candidate=0.5,
+        gain_lower=None,
+        gain_upper=None,
+        confidence=0.95,
+        standard_error=None,
+        degrees_of_freedom=None,
+    )
+    assert math.copysign(1, delta.gain) == 1
 
 
 def test_the_tags_of_a_model_version_say_what_it_is_worth(tmp_path: Path) -> None:
