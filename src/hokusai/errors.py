@@ -29,6 +29,7 @@ and what to do next. ``exit_code`` is what the command line returns for it.
     │   ├── TrackingServerError     the tracking server refused or did not answer
     │   ├── RunNotFoundError        no run answers to the given name
     │   └── DatasetNotFoundError    no recorded dataset answers to the given name or digest
+    ├── ExecutionError            work cannot be done in other processes
     └── NotOfflineError           a test tried to leave this machine
 """
 
@@ -46,6 +47,7 @@ __all__ = [
     "DataError",
     "DatasetNotFoundError",
     "DuplicateRowsError",
+    "ExecutionError",
     "HokusaiError",
     "InvalidFactError",
     "JournalError",
@@ -423,6 +425,10 @@ class DatasetNotFoundError(TrackingError):
             f"no dataset {dataset!r} in {store}, expected a content digest, its first characters, or a name. "
             "List what is there with `hokusai dataset list`."
         )
+
+
+class ExecutionError(HokusaiError):
+    """Work cannot be done in other processes: it cannot be sent to one, or none can be started."""
 
 
 class NotOfflineError(HokusaiError):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from hokusai.errors import HokusaiError, TrainingError
+from hokusai.errors import ExecutionError, HokusaiError, TrainingError
 from hokusai.execution import adaptive
 from hokusai.execution.adaptive import AdaptiveExecutor
 from hokusai.execution.executor import JobFailure, JobResult, SequentialExecutor
@@ -403,7 +403,7 @@ def test_a_result_that_cannot_be_sent_fails_its_job_with_the_way_out(
 def test_a_job_that_cannot_be_sent_is_refused_before_a_process_starts(
     pool: LocalPool, jobs: ModuleType, tables: dict[str, pa.Table]
 ) -> None:
-    with pytest.raises(HokusaiError, match="Use one worker"):
+    with pytest.raises(ExecutionError, match="Use one worker"):
         outcomes(pool, [jobs.Refuse()], tables)
 
 

@@ -94,7 +94,7 @@ class Executor(Protocol):
             on_message: Called with a job's position and a message of it, soon after the job has sent it.
 
         Raises:
-            HokusaiError: No job can be run at all.
+            ExecutionError: No job can be run at all.
         """
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
-from hokusai.errors import HokusaiError
+from hokusai.errors import ExecutionError
 from hokusai.execution.executor import JobFailure, JobResult
 from hokusai.execution.shared_tables import write_tables
 from hokusai.execution.worker import MessageKind
@@ -65,7 +65,7 @@ class LocalPool:
         """Run every job and yield how each ended, as :class:`~hokusai.execution.executor.Executor` promises.
 
         Raises:
-            HokusaiError: A job cannot be pickled, or no process can be started.
+            ExecutionError: A job cannot be pickled, or no process can be started.
         """
         waiting = deque(enumerate(_pickled(job) for job in jobs))
         running: dict[Worker, int] = {}
@@ -152,7 +152,7 @@ def _pickled(job: object) -> bytes:
     try:
         return pickle.dumps(job)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
-        raise HokusaiError(f"the work cannot be sent to another process ({error}). Use one worker.") from error
+        raise ExecutionError(f"the work cannot be sent to another process ({error}). Use one worker.") from error
 
 
 def _death(code: int | None) -> str:

@@ -13,7 +13,7 @@ import tempfile
 from multiprocessing.connection import Connection
 from typing import IO, TYPE_CHECKING, Protocol
 
-from hokusai.errors import HokusaiError
+from hokusai.errors import ExecutionError
 from hokusai.execution.worker import FORK, REPLY, REQUEST, WAIT
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class WorkerStart(Protocol):
         """Start one.
 
         Raises:
-            HokusaiError: The system has no room for it.
+            ExecutionError: The system has no room for it.
         """
 
     def end(self, worker: Worker) -> int | None:
@@ -87,7 +87,7 @@ class ForkingStart:
             problem = "the process that starts workers has ended"
             words = self._words()
             self.close()
-            raise HokusaiError(f"no worker process could be started: {problem}{words}. Use one worker, or try again.")
+            raise ExecutionError(f"no worker process could be started: {problem}{words}. Use one worker, or try again.")
         return Worker(pid, self._connection)
 
     def end(self, worker: Worker) -> int | None:
@@ -187,4 +187,4 @@ def _started(
             pass_fds=[theirs.fileno()],
         )
     except OSError as error:
-        raise HokusaiError(f"no worker process could be started: {error}. Use one worker, or try again.") from error
+        raise ExecutionError(f"no worker process could be started: {error}. Use one worker, or try again.") from error
