@@ -427,6 +427,7 @@ def group_is_gone(group: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_the_ui_answers_with_the_store_and_leaves_no_process_behind(evaluated: Evaluated, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(evaluated.folder, folder)

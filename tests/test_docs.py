@@ -128,7 +128,10 @@ SLOW_PAGES = {
         *("docs/checks.md", "docs/contracts.md", "docs/datasets.md", "docs/experiments.md", "docs/mlflow-setup.md"),
         *("docs/models.md", "docs/outages.md", "docs/own-pipelines.md"),
     },
-    "python": {"docs/analysing-runs.md", "docs/formats/manifest.md", "docs/models.md", "docs/own-pipelines.md"},
+    "python": {
+        *("docs/analysing-runs.md", "docs/data.md", "docs/formats/manifest.md", "docs/formats/row-scores.md"),
+        *("docs/models.md", "docs/own-pipelines.md"),
+    },
 }
 
 

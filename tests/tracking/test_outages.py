@@ -112,7 +112,7 @@ SCRIPTS: dict[str, tuple[Fault, ...]] = {
 
 
 # The others run with the slow tests.
-EVERY_TIME = {"down", "all kinds at random", "answers are dropped at random"}
+EVERY_TIME = {"down", "all kinds at random"}
 
 
 @pytest.fixture(scope="module")
