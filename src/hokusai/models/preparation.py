@@ -79,7 +79,8 @@ def make_preparation(
     )
     parts: list[tuple[str, Any, Any]] = []
     if categories:
-        parts.append(("categories", _category_encoder(estimator, is_sparse=is_sparse), categories))
+        most = max(int(frame[name].nunique()) for name in categories)
+        parts.append(("categories", _category_encoder(estimator, most=most, is_sparse=is_sparse), categories))
     if numbers:
         parts.append(("numbers", _number_preparation(estimator), numbers))
     parts += _column_by_column(known, kinds, estimator=estimator, words=words)
@@ -140,25 +141,30 @@ def _number_preparation(estimator: BaseEstimator) -> Any:  # noqa: ANN401  (a tr
     return imputer if is_tree else make_pipeline(imputer, StandardScaler())
 
 
-def _category_encoder(estimator: BaseEstimator, *, is_sparse: bool) -> BaseEstimator:
+def _category_encoder(estimator: BaseEstimator, *, most: int, is_sparse: bool) -> BaseEstimator:
+    """Return what encodes the categories of all columns, of which none has more than ``most`` different ones."""
     import numpy as np
     from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
+    def at_most(limit: int) -> int | None:
+        # A limit that nothing reaches changes nothing, but scikit-learn would count every value in Python for it.
+        return limit if most > limit else None
+
     if reads_categories(estimator):
         # HistGradientBoosting has no more categories than bins; a category it never saw is a missing one to it.
-        most = min(MOST_CATEGORIES, estimator.get_params().get("max_bins") or MOST_CATEGORIES)
+        bins = min(MOST_CATEGORIES, estimator.get_params().get("max_bins") or MOST_CATEGORIES)
         return OrdinalEncoder(
             handle_unknown="use_encoded_value",
             unknown_value=np.nan,
             encoded_missing_value=np.nan,
-            max_categories=most,
+            max_categories=at_most(bins),
         )
     if type(estimator).__name__.startswith(_TREES):
         return OrdinalEncoder(
             handle_unknown="use_encoded_value",
             unknown_value=-1,
             encoded_missing_value=-2,
-            max_categories=MOST_CATEGORIES,
+            max_categories=at_most(MOST_CATEGORIES),
         )
     # A missing text is a category of its own, a category that the fit never saw counts as a rare one.
     return OneHotEncoder(
