@@ -109,6 +109,24 @@ _RUNS_PER_TAG = 150
 _PARENTS = f"tags.`{RUN_KEY_TAG}` IS NOT NULL AND tags.`{MLFLOW_PARENT_RUN_ID}` IS NULL"
 
 
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what led to it: MLflow says of some that it could not look something up, and no more."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
+
+
+def _is_transient(error: MlflowException) -> bool:
+    """Say whether the same request may succeed later."""
+    return (
+        error.get_http_status_code() in _TRANSIENT_STATUS
+        or error.error_code in _TRANSIENT_CODES
+        or _POOL_TIMEOUT in str(error)
+        or _LOST_RACE.search(str(error)) is not None
+    )
+
+
 class MetricPoint(NamedTuple):
     """One value of a metric; ``time`` in milliseconds since 1970."""
 
@@ -695,14 +713,11 @@ class MlflowStore:
         try:
             yield
         except MlflowException as error:
-            if isinstance(error.__context__, requests.RequestException):
-                raise self._unreachable(error.__context__) from error
-            is_outage = (
-                error.get_http_status_code() in _TRANSIENT_STATUS
-                or error.error_code in _TRANSIENT_CODES
-                or _POOL_TIMEOUT in str(error)
-                or _LOST_RACE.search(str(error)) is not None
-            )
+            causes = list(_causes(error))
+            for cause in causes:
+                if isinstance(cause, requests.RequestException):
+                    raise self._unreachable(cause) from error
+            is_outage = any(isinstance(cause, MlflowException) and _is_transient(cause) for cause in causes)
             problem = f"the tracking store answered: {self._words(error)}."
             raise TrackingServerError(self.uri, problem, is_outage=is_outage) from error
         except requests.RequestException as error:
