@@ -33,13 +33,16 @@ from hokusai.tracking.mlflow_config import TrackingSettings
 
 # Loaded once, and inherited by all: what is tried is the store, not how fast Python starts.
 import hokusai.pipeline, hokusai.models.model_files, hokusai.analysis.metrics, sklearn.linear_model, skops.io
+import hokusai.execution.adaptive, hokusai.models.typical_row, hokusai.models.trainer_lookup, hokusai.steps.fit_jobs
+import hokusai.steps.label_checks, hokusai.steps.loss_curves, joblib, threadpoolctl
 
 count, uri, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 children = []
 for number in range(count):
     child = os.fork()
     if child == 0:
-        settings = TrackingSettings(uri=uri, journal=folder / "journals")
+        # On few processors so many leave a server without a word for longer than the default, 1.5 seconds.
+        settings = TrackingSettings(uri=uri, journal=folder / "journals", outage_seconds=15.0)
         report = hokusai.run(penguins_config("dream", settings))
         summary = report.tracking
         lines = {"shipped": summary.shipped, "problem": summary.problem, "run": summary.runs[0].run_id}

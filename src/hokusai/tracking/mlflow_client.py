@@ -117,6 +117,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         found = found.__cause__ or found.__context__
 
 
+def _recorded(version: ModelVersion) -> tuple[str, int]:
+    """Return what orders versions by when their evaluation recorded them."""
+    return version.tags.get(RECORDED_AT_TAG, ""), int(version.version)
+
+
 def _is_transient(error: MlflowException) -> bool:
     """Say whether the same request may succeed later."""
     return (
@@ -447,19 +452,29 @@ class MlflowStore:
         MLflow moves an alias whatever it named before. So whoever has moved it looks again: versions are there before
         they get the alias, and of two shippers the one that moves it last sees both.
         """
-        name = version.name
+        name, newest = version.name, version
+        aliased = self._aliased_version(name)
+        if aliased is not None and _recorded(aliased) > _recorded(version):
+            return
         while True:
-            aliased = self._client.get_registered_model(name).aliases.get(CANDIDATE_ALIAS)
+            if aliased is None or aliased.version != newest.version:
+                self._client.set_registered_model_alias(name, CANDIDATE_ALIAS, str(newest.version))
+                aliased = newest
             recent = self._client.search_model_versions(
                 _name_condition(name), max_results=_VERSIONS_COMPARED, order_by=["version_number DESC"]
             )
-            compared = [version, *(item for item in recent if item.name == name)]
-            if aliased and str(aliased) not in {str(item.version) for item in compared}:
-                compared.append(self._client.get_model_version(name, str(aliased)))
-            newest = max(compared, key=lambda item: (item.tags.get(RECORDED_AT_TAG, ""), int(item.version)))
-            if str(aliased) == str(newest.version):
+            newest = max([version, *(item for item in recent if item.name == name)], key=_recorded)
+            if newest.version == aliased.version:
                 return
-            self._client.set_registered_model_alias(name, CANDIDATE_ALIAS, str(newest.version))
+
+    def _aliased_version(self, name: str) -> ModelVersion | None:
+        try:
+            return self._client.get_model_version_by_alias(name, CANDIDATE_ALIAS)
+        except MlflowException as error:
+            # MLflow says the one of an alias and the other of a version that has been deleted under it.
+            if error.error_code not in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+                raise
+            return None
 
     def _require_registered_model(self, name: str) -> None:
         try:
