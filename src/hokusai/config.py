@@ -40,6 +40,7 @@ __all__ = [
     "Origin",
     "PipelineConfig",
     "ResolvedConfig",
+    "complete_tracking",
     "load_config",
     "load_tracking",
     "require_valid",
@@ -209,6 +210,15 @@ def require_valid_tracking(settings: TrackingSettings) -> TrackingSettings:
     values = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
     checked = _validate(TrackingSettings, values, {}, None, prefix="tracking.")
     return dataclasses.replace(checked, uri=resolve_store(checked), journal=checked.journal.resolve())
+
+
+def complete_tracking(settings: TrackingSettings | None) -> TrackingSettings:
+    """Return tracking settings that were built in code, checked and complete; without any, those of the environment.
+
+    Raises:
+        ConfigurationError: A value has the wrong type or is out of its range.
+    """
+    return load_tracking(None) if settings is None else require_valid_tracking(settings)
 
 
 def load_tracking(path: Path | None, *, uri: str | None = None) -> TrackingSettings:

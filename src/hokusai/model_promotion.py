@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hokusai.config import load_tracking, require_valid_tracking
+from hokusai.config import complete_tracking
 from hokusai.models import mlflow_aliases
 from hokusai.tracking.mlflow_config import resolve_store
 from hokusai.tracking.naming import HOST_KIND_TAG
@@ -49,7 +49,7 @@ def promote_model(
         ModelNotFoundError: There is no such version.
         ModelError: The store does not answer.
     """
-    store = _complete(settings)
+    store = complete_tracking(settings)
     return mlflow_aliases.promote(
         name,
         version,
@@ -80,7 +80,7 @@ def rollback_model(name: str, *, settings: TrackingSettings | None = None, reaso
         ModelNotFoundError: There is no such model.
         ModelError: The store does not answer.
     """
-    store = _complete(settings)
+    store = complete_tracking(settings)
     return mlflow_aliases.rollback(
         name,
         uri=resolve_store(store),
@@ -101,9 +101,5 @@ def model_history(name: str, *, settings: TrackingSettings | None = None) -> tup
         ModelNotFoundError: There is no such model.
         ModelError: The store does not answer.
     """
-    store = _complete(settings)
+    store = complete_tracking(settings)
     return mlflow_aliases.history(name, uri=resolve_store(store), registry_uri=store.registry_uri)
-
-
-def _complete(settings: TrackingSettings | None) -> TrackingSettings:
-    return load_tracking(None) if settings is None else require_valid_tracking(settings)

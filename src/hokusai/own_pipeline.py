@@ -27,7 +27,7 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from hokusai.config import load_tracking, require_valid_tracking
+from hokusai.config import complete_tracking
 from hokusai.errors import TrackingServerError
 from hokusai.tracking.run import RunLink
 from hokusai.tracking.session import open_session
@@ -78,7 +78,7 @@ def track(
         JournalError: The journal cannot be written.
         TrackingServerError: Not everything was taken, and ``settings.on_outage`` is ``fail``.
     """
-    settings = load_tracking(None) if settings is None else require_valid_tracking(settings)
+    settings = complete_tracking(settings)
     with (
         open_session(settings, project=project, listener=listener, shipping=shipping) as session,
         session.tracker.start(tags) as run,
@@ -107,7 +107,7 @@ def resume(
         ConfigurationError, JournalError, TrackingServerError: As for :func:`track`.
     """
     link = RunLink.from_text(link) if isinstance(link, str) else link
-    settings = load_tracking(None) if settings is None else require_valid_tracking(settings)
+    settings = complete_tracking(settings)
     with (
         open_session(settings, project="resumed", link=link, shipping=shipping) as session,
         session.tracker.resume(link) as run,

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from hokusai.models.trainers import Progress
 
-__all__ = ["fit_boosted_trees", "is_boosted_trees", "tell_kept_losses"]
+__all__ = ["STOPPING_PARAMETERS", "fit_boosted_trees", "is_boosted_trees", "tell_kept_losses"]
 
-_STOPPING = ("early_stopping_rounds", "early_stopping_round", "early_stopping", "n_iter_no_change")
+STOPPING_PARAMETERS = ("early_stopping_rounds", "early_stopping_round", "early_stopping", "n_iter_no_change")
+"""What estimators call the number of iterations without progress after which they stop."""
 # What a library stops by is measured on rows that are not learned from, as many as scikit-learn takes by default.
 _VALIDATION_FRACTION = 0.1
 _SETS = ("train", "validation")
@@ -48,7 +49,7 @@ def fit_boosted_trees(
     rows = (matrix, labels, weights)
     kept: tuple[Any, ...] | None = None
     parameters = estimator.get_params()
-    if any(parameters.get(name) for name in _STOPPING):
+    if any(parameters.get(name) for name in STOPPING_PARAMETERS):
         rows, kept = _split(rows, seed=seed, is_classifier=hasattr(estimator, "predict_proba"))
     sets = [rows] if kept is None else [rows, kept]
     arguments: dict[str, Any] = {"sample_weight": rows[2], "eval_set": [(each[0], each[1]) for each in sets]}

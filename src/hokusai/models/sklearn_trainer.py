@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hokusai.models.trainers import Progress, TrainingTable
     from hokusai.records import Task
 
-__all__ = ["SklearnTrainer", "known_parameters", "require_parameters", "takes_sample_weight"]
+__all__ = ["SklearnTrainer", "known_parameters", "last_estimator", "require_parameters", "takes_sample_weight"]
 
 _ESTIMATOR_STEP = "estimator"
 
@@ -140,7 +140,7 @@ class SklearnTrainer:
         estimator = seeded(self.estimator, seed)
         if self.prepares_itself:
             estimator.fit(frame, labels, **_weight_argument(estimator, weights))
-            tell_kept_losses(_last(estimator), progress)
+            tell_kept_losses(last_estimator(estimator), progress)
             return _one_thread(estimator)
         prepared = make_preparation(frame, data.kinds, estimator=estimator, words=self.words)
         if prepared is None:
@@ -196,7 +196,7 @@ def takes_sample_weight(estimator: BaseEstimator) -> bool:
 
     from sklearn.utils.validation import has_fit_parameter
 
-    last = _last(estimator)
+    last = last_estimator(estimator)
     if has_fit_parameter(last, "sample_weight"):
         return True
     takes_any = any(each.kind == each.VAR_KEYWORD for each in inspect.signature(last.fit).parameters.values())
@@ -205,10 +205,11 @@ def takes_sample_weight(estimator: BaseEstimator) -> bool:
     return takes_any and bool(parts) and all(takes_sample_weight(part) for part in parts)
 
 
-def _last(estimator: BaseEstimator) -> BaseEstimator:
+def last_estimator(estimator: BaseEstimator) -> BaseEstimator:
+    """Return an estimator itself, or the last one of a pipeline."""
     from sklearn.pipeline import Pipeline
 
-    return _last(estimator[-1]) if isinstance(estimator, Pipeline) else estimator
+    return last_estimator(estimator[-1]) if isinstance(estimator, Pipeline) else estimator
 
 
 def _weight_argument(estimator: BaseEstimator, weights: NDArray[np.float64] | None) -> dict[str, Any]:

@@ -13,11 +13,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
+    from sklearn.base import BaseEstimator
 
     from hokusai.models.column_kinds import ColumnKind
     from hokusai.records import Task, TrainedModel
 
-__all__ = ["Progress", "Trainer", "TrainingTable", "ignore_progress", "make_trainer", "require_sample_weight"]
+__all__ = [
+    "Progress",
+    "Trainer",
+    "TrainingTable",
+    "estimator_of",
+    "ignore_progress",
+    "make_trainer",
+    "require_sample_weight",
+]
 
 Progress: TypeAlias = Callable[[str, int, float], None]
 """Called by a fit with the name of a series, such as ``train_loss``, the iteration from 0, and the value."""
@@ -103,16 +112,24 @@ def make_trainer(estimator: str, parameters: Mapping[str, Any], *, folder: Path 
     return find_trainer(estimator, parameters, folder=folder)
 
 
+def estimator_of(trainer: Trainer) -> BaseEstimator | None:
+    """Return the estimator or pipeline of scikit-learn that a trainer fits; None if nobody can know."""
+    from hokusai.models.own_trainers import OwnTrainer
+    from hokusai.models.sklearn_trainer import SklearnTrainer
+
+    inner = trainer.trainer if isinstance(trainer, OwnTrainer) else trainer
+    return inner.estimator if isinstance(inner, SklearnTrainer) else None
+
+
 def require_sample_weight(trainer: Trainer) -> None:
     """Refuse a trainer that is known to take no sample weights, before anything is fitted.
 
     Raises:
         ConfigurationError: It takes none.
     """
-    from hokusai.models.own_trainers import OwnTrainer
-    from hokusai.models.sklearn_trainer import SklearnTrainer, takes_sample_weight
+    from hokusai.models.sklearn_trainer import takes_sample_weight
 
-    inner = trainer.trainer if isinstance(trainer, OwnTrainer) else trainer
-    if isinstance(inner, SklearnTrainer) and not takes_sample_weight(inner.estimator):
+    estimator = estimator_of(trainer)
+    if estimator is not None and not takes_sample_weight(estimator):
         problem = f"{trainer.name} takes no sample weights; leave data.sample_weight out, or choose another estimator."
         raise ConfigurationError(problem, key="training.estimator")

@@ -18,7 +18,6 @@ __all__ = ["class_names", "new_class_notes", "require_trainable"]
 
 _CHOOSE = "under training.estimator."
 # Parameters with which an estimator keeps rows aside to stop by, as many of each class as it can.
-_STOPPING = ("early_stopping_rounds", "early_stopping_round", "early_stopping", "n_iter_no_change")
 _ROWS_OF_AUTO = 10_000  # from here on, histogram gradient boosting stops early unless told otherwise
 _MOST_NAMES = 5
 
@@ -144,7 +143,9 @@ def _needs_two_rows_of_each_class(trainer: Trainer, *, rows: int, classes: int) 
         stops = settings["early_stopping"]
         is_stopped = rows > _ROWS_OF_AUTO if stops == "auto" else bool(stops)
         return is_stopped and settings["validation_fraction"] is not None
-    return any(settings.get(name) for name in _STOPPING)
+    from hokusai.models.iteration_losses import STOPPING_PARAMETERS
+
+    return any(settings.get(name) for name in STOPPING_PARAMETERS)
 
 
 def _require_weights(data: IntegratedData, name: str, *, trainer: Trainer) -> None:
@@ -165,16 +166,11 @@ def _tables(data: IntegratedData) -> tuple[tuple[str, pa.Table], ...]:
 
 def _estimator(trainer: Trainer) -> Any:  # noqa: ANN401  (an estimator of scikit-learn, or None)
     """Return the estimator that a trainer fits, the last one of a pipeline; None if nobody can know."""
-    from sklearn.pipeline import Pipeline
+    from hokusai.models.sklearn_trainer import last_estimator
+    from hokusai.models.trainers import estimator_of
 
-    from hokusai.models.own_trainers import OwnTrainer
-    from hokusai.models.sklearn_trainer import SklearnTrainer
-
-    inner = trainer.trainer if isinstance(trainer, OwnTrainer) else trainer
-    estimator = inner.estimator if isinstance(inner, SklearnTrainer) else None
-    while isinstance(estimator, Pipeline):
-        estimator = estimator[-1]
-    return estimator
+    estimator = estimator_of(trainer)
+    return None if estimator is None else last_estimator(estimator)
 
 
 def _settings(trainer: Trainer) -> Mapping[str, Any]:
