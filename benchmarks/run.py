@@ -28,6 +28,7 @@ _BENCHMARKS = (
     "near_duplicates",
     "personal_data",
     "training",
+    "intervals",
     "test_kit",
 )
 # Both sides alike: MLflow sends nothing home, and prints nothing among the tables.
