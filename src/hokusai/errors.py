@@ -28,7 +28,8 @@ and what to do next. ``exit_code`` is what the command line returns for it.
     │   ├── JournalError            the local journal is damaged, locked or unwritable
     │   ├── TrackingServerError     the tracking server refused or did not answer
     │   ├── RunNotFoundError        no run answers to the given name
-    │   └── DatasetNotFoundError    no recorded dataset answers to the given name or digest
+    │   ├── DatasetNotFoundError    no recorded dataset answers to the given name or digest
+    │   └── BenchmarkLedgerError    a benchmark takes no decision, or what is declared of it does not fit
     ├── ExecutionError            work cannot be done in other processes
     └── NotOfflineError           a test tried to leave this machine
 """
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BenchmarkLeakError",
+    "BenchmarkLedgerError",
     "ConfigurationError",
     "ContractViolationError",
     "DataError",
@@ -425,6 +427,21 @@ class DatasetNotFoundError(TrackingError):
             f"no dataset {dataset!r} in {store}, expected a content digest, its first characters, or a name. "
             "List what is there with `hokusai dataset list`."
         )
+
+
+class BenchmarkLedgerError(TrackingError):
+    """A benchmark takes no decision, or what was declared of it does not fit what is asked.
+
+    Attributes:
+        digest: The benchmark's content digest.
+        problem: Why, without the benchmark.
+    """
+
+    exit_code = 1
+
+    def __init__(self, digest: str, problem: str) -> None:
+        self.digest, self.problem = digest, problem
+        super().__init__(f"benchmark {digest[:12]}: {problem}")
 
 
 class ExecutionError(HokusaiError):

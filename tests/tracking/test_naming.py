@@ -52,3 +52,7 @@ def test_another_experiment_name_is_refused_with_its_place(name: str) -> None:
 def test_a_dataset_has_a_tag_of_its_own() -> None:
     assert dataset_tag("base") == "hokusai.dataset.base"
     assert dataset_tag("contribution", "dream") == "hokusai.dataset.contribution.dream"
+    assert dataset_tag("contribution", "contribution") == "hokusai.dataset.contribution.contribution"
+    assert dataset_tag("benchmark", "benchmark") == "hokusai.dataset.benchmark"
+    assert dataset_tag("benchmark", "hospital") == "hokusai.dataset.benchmark.hospital"
+    assert dataset_tag("integrated", "all of it") == "hokusai.dataset.integrated"

@@ -1,7 +1,7 @@
 """The names of every metric that Hokusai logs by itself, with unit and meaning; the reference is generated from them.
 
-In a name, ``ARM`` stands for ``control``, ``candidate`` or ``baseline``, ``METRIC`` for a metric's name such as
-``auroc``, ``NAME`` for a contribution.
+In a name, ``ARM`` stands for ``control``, ``candidate``, ``baseline`` or a negative control, ``METRIC`` for a metric's
+name such as ``roc_auc``, ``NAME`` for a contribution.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class MetricName:
 
     def matches(self, name: str) -> bool:
         """Say whether a logged metric is this one."""
-        pattern = re.escape(self.name).replace("ARM", "(control|candidate|baseline)")
+        pattern = re.escape(self.name).replace("ARM", "(control|candidate|baseline|shuffled_labels|base_resample)")
         pattern = pattern.replace("METRIC", r"[a-z0-9_]+").replace("NAME", ".+")
         return re.fullmatch(pattern, name) is not None
 
@@ -112,6 +112,30 @@ METRICS = (
         name="data.benchmark.rows_overlapping",
         unit="rows",
         description="Benchmark rows that were met among the offered rows, exactly or nearly.",
+        runs="integrate_contributed_data",
+    ),
+    MetricName(
+        name="data.more_benchmarks.NAME.rows",
+        unit="rows",
+        description="Rows of a further benchmark.",
+        runs="integrate_contributed_data",
+    ),
+    MetricName(
+        name="data.more_benchmarks.NAME.rows_overlapping",
+        unit="rows",
+        description="Rows of it that were met among the offered rows, exactly or nearly.",
+        runs="integrate_contributed_data",
+    ),
+    MetricName(
+        name="data.contribution.NAME.decoy_hits",
+        unit="rows",
+        description="Different rows of the decoy that were met among the rows of a contribution.",
+        runs="integrate_contributed_data",
+    ),
+    MetricName(
+        name="data.contribution.NAME.decoy_p_value",
+        unit="probability",
+        description="Probability of meeting so many benchmark rows, and so few of the decoy, if none had leaked.",
         runs="integrate_contributed_data",
     ),
     MetricName(
@@ -187,6 +211,19 @@ METRICS = (
         runs="train_new_model",
     ),
     MetricName(
+        name="training.control.fits_reused",
+        unit="fits",
+        description="Fits of the control taken from earlier evaluations; no result depends on it.",
+        runs="train_new_model",
+        is_measured=True,
+    ),
+    MetricName(
+        name="training.looks",
+        unit="looks",
+        description="How often it was looked whether the fits so far were enough; 0 when the number was fixed.",
+        runs="train_new_model",
+    ),
+    MetricName(
         name="training.ARM.tuning_score",
         unit=_GAIN,
         description="Score of a set of hyperparameters, mean over the folds; the step is the trial.",
@@ -207,6 +244,48 @@ METRICS = (
         is_measured=True,
     ),
     MetricName(
+        name="ARM.latency_seconds",
+        unit="seconds",
+        description="Median time in which the arm predicts one row.",
+        runs=_SCORING,
+        is_measured=True,
+    ),
+    *(
+        MetricName(
+            name=f"output.{output}.{part}",
+            unit=part,
+            description=f"{meaning} {file}.",
+            runs=run,
+            is_measured=part == "seconds",
+        )
+        for output, file, run in (
+            ("row_scores", "row_scores.parquet", _SCORING),
+            ("delta", "delta.json", "compare_and_output_delta"),
+        )
+        for part, meaning in (("bytes", "Size of"), ("seconds", "How long it took to make"))
+    ),
+    MetricName(
+        name="history.evaluations",
+        unit="evaluations",
+        description="Earlier evaluations on this benchmark that the tracking store has.",
+        runs="compare_and_output_delta",
+    ),
+    *(
+        MetricName(
+            name=f"history.METRIC.{part}",
+            unit=_GAIN,
+            description=f"{meaning} among the candidates of earlier evaluations on this benchmark.",
+            runs="compare_and_output_delta",
+        )
+        for part, meaning in (("best", "Best score"), ("median", "Median score"), ("latest", "Last score"))
+    ),
+    MetricName(
+        name="decision.minimum_detectable_effect",
+        unit=_GAIN,
+        description="Smallest gain above the bar that would be found four times out of five.",
+        runs=_DELTA_RUNS,
+    ),
+    MetricName(
         name="ARM.METRIC.per_seed", unit=_GAIN, description="Score of one fit; the step is the seed.", runs=_SCORING
     ),
     MetricName(name="ARM.METRIC", unit=_GAIN, description="Mean score over the seeds.", runs=f"parent, {_SCORING}"),
@@ -214,7 +293,13 @@ METRICS = (
         MetricName(
             name=f"{prefix}.METRIC{part}", unit=_GAIN, description=f"{meaning} over {reference}.", runs=_DELTA_RUNS
         )
-        for prefix, reference in (("delta", "the control"), ("delta_baseline", "the given baseline model"))
+        for prefix, reference in (
+            ("delta", "the control"),
+            ("delta_baseline", "the given baseline model"),
+            ("without_overlap.delta", "the control, without benchmark rows that offered rows equal or nearly equal,"),
+            ("shuffled_labels.delta", "the control, of the same contribution with its labels shuffled,"),
+            ("base_resample.delta", "the control, of as many rows drawn from the base,"),
+        )
         for part, meaning in (
             (".lower", "Lower bound of the gain's interval"),
             (".upper", "Upper bound of the gain's interval"),

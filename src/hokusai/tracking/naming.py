@@ -83,6 +83,10 @@ DECISION_TAG = "hokusai.decision"
 """``accept``, ``reject`` or ``not enough evidence``."""
 DECISION_REASON_TAG = "hokusai.decision.reason"
 """The decision's reason, in one sentence."""
+DECISION_RULE_TAG = "hokusai.decision.rule_sha256"
+"""SHA-256 of the rule by which an evaluation decides, recorded before its candidate is trained."""
+EXPLORATORY_TAG = "hokusai.decision.exploratory"
+"""Whether nothing limits how often the benchmark is asked: ``true`` or ``false``."""
 DELTA_TAG = "hokusai.delta"
 """A model version's gain in the metric that decided, whose name follows; ``.lower`` and ``.upper`` end its interval."""
 ESTIMATOR_TAG = "hokusai.estimator"
@@ -141,8 +145,14 @@ _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def dataset_tag(context: str, name: str | None = None) -> str:
-    """Return the tag that holds a dataset's full content digest, such as ``hokusai.dataset.base``."""
-    return f"hokusai.dataset.{context}" if name is None else f"hokusai.dataset.{context}.{name}"
+    """Return the tag that holds a dataset's full content digest, such as ``hokusai.dataset.base``.
+
+    Args:
+        context: The part that the dataset plays.
+        name: Its name, which tells contributions apart, and further benchmarks from the one that decides.
+    """
+    is_only = name is None or context in ("base", "integrated") or context == name == "benchmark"
+    return f"hokusai.dataset.{context}" if is_only else f"hokusai.dataset.{context}.{name}"
 
 
 def evaluation_key(now: datetime) -> str:

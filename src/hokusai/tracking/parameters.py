@@ -92,6 +92,8 @@ class IntegrateContributedDataParameters:
 
     base: str = parameter("data.base", "File of the base data.")
     benchmark: str = parameter("data.benchmark", "File of the benchmark.")
+    more_benchmarks: Mapping[str, str] = parameter("data.more_benchmarks", "Files of the further benchmarks, by name.")
+    decoy: str = parameter("data.decoy", "Content digest of the decoy, which is not recorded; empty without one.")
     contributions: tuple[str, ...] = parameter("data.contributions", "Names of the contributions, in order.")
     label: str = parameter("data.label", "The column to predict.")
     features: tuple[str, ...] = parameter("data.features", "The columns to predict from.")
@@ -127,7 +129,16 @@ class TrainNewModelParameters:
         "training.parameters", "Parameters of the estimator that differ from its defaults."
     )
     task: str = parameter("training.task", "classification or regression.")
-    seeds: tuple[int, ...] = parameter("training.seeds", "Seeds of the fits of each arm.")
+    seeds: tuple[int, ...] = parameter("training.seeds", "Seeds of the candidate's fits.")
+    control_seeds: tuple[int, ...] = parameter("training.control_seeds", "Seeds of the control's fits.")
+    looks: tuple[int, ...] = parameter(
+        "training.sequential.looks",
+        "Numbers of fits at which it is looked whether more are needed; empty for none.",
+        unit="fits",
+    )
+    negative_controls: bool = parameter(
+        "training.negative_controls", "Whether arms that should gain nothing are trained as well."
+    )
     is_random: bool = parameter("training.is_random", "Whether the estimator's result depends on its seed.")
     threads: int = parameter("training.threads", "Threads of every fit.", unit="threads")
     column_kinds: Mapping[str, str] = parameter(
@@ -151,7 +162,22 @@ class EvaluateOnBenchmarkParameters:
     positive_class: str | None = parameter(
         "evaluation.positive_class", "The positive one of two classes, if there are two."
     )
-    benchmark_rows: int = parameter("evaluation.benchmark_rows", "Number of benchmark rows.", unit="rows")
+    threshold: float = parameter(
+        "evaluation.threshold",
+        "Probability from which on a row counts as of the positive class; 0 for the model's own prediction.",
+    )
+    average: str = parameter(
+        "evaluation.average", "How metrics of single classes become one: macro, micro or weighted."
+    )
+    sample_weight: str = parameter("evaluation.sample_weight", "The benchmark's column of weights; empty without one.")
+    group: str = parameter(
+        "evaluation.group", "The benchmark's column that says which rows belong together; empty without one."
+    )
+    query: str = parameter("evaluation.query", "The benchmark's column of queries; empty without one.")
+    slices: tuple[str, ...] = parameter("evaluation.slices", "The columns whose values are scored one by one.")
+    benchmark_rows: int = parameter(
+        "evaluation.benchmark_rows", "Number of rows of all benchmarks together.", unit="rows"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +189,20 @@ class CompareAndOutputDeltaParameters:
         "delta.minimum_gain", "The gain to clear, in the metric's unit.", unit="the metric's"
     )
     confidence: float = parameter("delta.confidence", "Confidence level of the interval, between 0 and 1.")
+    guards: Mapping[str, float] = parameter(
+        "delta.guards", "By how much each guarded metric may get worse, in its own unit."
+    )
+    minimum_positives: int = parameter(
+        "delta.minimum_positives", "The fewest benchmark rows of each class that the metric is about.", unit="rows"
+    )
+    minimum_discordant_rows: int = parameter(
+        "delta.minimum_discordant_rows",
+        "The fewest rows that only one arm has right, for metrics of predicted classes.",
+        unit="rows",
+    )
+    rule_sha256: str = parameter(
+        "delta.rule_sha256", "SHA-256 of the decision rule, as it was recorded before the candidate was trained."
+    )
 
 
 StepParameters = (

@@ -45,11 +45,13 @@ class Session:
         tracker: Opens the runs.
         evaluation: The key of the run tree.
         folder: The journal's folder.
+        shipping: What ships it.
         summary: Where the record is, once the session has ended; None before.
     """
 
-    def __init__(self, tracker: Tracker, *, folder: Path) -> None:
+    def __init__(self, tracker: Tracker, *, folder: Path, shipping: Shipping) -> None:
         """Made by :func:`open_session`."""
+        self.shipping = shipping
         self.tracker = tracker
         self.evaluation = tracker.evaluation
         self.folder = folder
@@ -121,7 +123,7 @@ def open_session(
             closing_tags=code_version.tags,
             part=token,
         )
-        session = Session(tracker, folder=folder)
+        session = Session(tracker, folder=folder, shipping=shipping)
         try:
             with _termination_as_exception():
                 yield session

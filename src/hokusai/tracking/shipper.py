@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from hokusai.records import BenchmarkAnswer, BenchmarkQuestion
     from hokusai.tracking.mlflow_client import MetricPoint, MlflowStore
     from hokusai.tracking.operations import Operation
 
@@ -112,6 +113,12 @@ class Shipping(Protocol):
     def wait(self, folder: Path) -> tuple[ShippingState | None, str]:
         """Return how far a closed journal has come, and why no further: empty when it is complete."""
 
+    def ask(self, question: BenchmarkQuestion) -> None:
+        """Ask the store about a benchmark, now or later."""
+
+    def answer(self, question: BenchmarkQuestion) -> BenchmarkAnswer | None:
+        """Return what the store said; None when it does not answer soon."""
+
 
 class DirectShipping:
     """Ships each journal from this process when its evaluation has ended: for tests, where a process costs seconds.
@@ -137,6 +144,19 @@ class DirectShipping:
         except TrackingServerError as error:
             return read_shipping_state(folder), str(error)
         return self.states[folder], ""
+
+    def ask(self, question: BenchmarkQuestion) -> None:
+        """Do nothing yet."""
+
+    def answer(self, question: BenchmarkQuestion) -> BenchmarkAnswer | None:
+        """Ask now."""
+        from hokusai.tracking.benchmark_questions import answer_question
+        from hokusai.tracking.mlflow_ledger import BenchmarkLedger
+
+        try:
+            return answer_question(BenchmarkLedger(self._store.uri), question)
+        except TrackingServerError:
+            return None
 
 
 class JournalShipper:

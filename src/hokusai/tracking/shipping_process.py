@@ -1,14 +1,16 @@
 """The process that ships journals while evaluations work.
 
 :class:`ShippingProcess` is the handle in the process that evaluates; :func:`main` is what runs on the other side. They
-talk in JSON lines: ``{"follow": FOLDER}`` and ``{"finish": true}`` one way, events the other. The process has MLflow
-to itself: its import, its global settings and its hanging calls never touch the evaluation. It ignores the signals that
-reach a whole group of processes (Ctrl-C, termination, a terminal that closes), because the evaluation decides what they
-mean, and when the evaluation dies without a word it closes the dead runs, ships what there is, and ends.
+talk in JSON lines: ``{"follow": FOLDER}``, ``{"ask": QUESTION}`` and ``{"finish": true}`` one way, events the other.
+The process has MLflow to itself: its import, its global settings and its hanging calls never touch the evaluation. It
+ignores the signals that reach a whole group of processes (Ctrl-C, termination, a terminal that closes), because the
+evaluation decides what they mean, and when the evaluation dies without a word it closes the dead runs, ships what there
+is, and ends.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import select
@@ -20,10 +22,12 @@ import threading
 import time
 import traceback
 from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from hokusai.errors import HokusaiError, JournalError, TrackingServerError
+from hokusai.records import BenchmarkAnswer, BenchmarkHistory, BenchmarkQuestion
 from hokusai.tracking.journal import is_being_written
 from hokusai.tracking.mlflow_config import TrackingSettings, shipper_environment
 from hokusai.tracking.shipper import JournalShipper, ShippingState, read_shipping_state, ship
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
     from hokusai.tracking.mlflow_client import MlflowStore
+    from hokusai.tracking.mlflow_ledger import BenchmarkLedger
 
 __all__ = ["ShippingProcess"]
 
@@ -66,6 +71,7 @@ class ShippingProcess:
         self._complete: set[str] = set()
         self._refused: set[str] = set()
         self._problems: dict[str, str] = {}
+        self._answers: dict[str, BenchmarkAnswer | None] = {}
         self._has_given_up = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
         self._process = subprocess.Popen(  # noqa: S603  (our own module, by our own interpreter)
@@ -120,6 +126,28 @@ class ShippingProcess:
             problem = self._problems.get(key) or self._problems.get("") or self._silence()
         return read_shipping_state(folder), problem
 
+    def ask(self, question: BenchmarkQuestion) -> None:
+        """Ask the store about a benchmark; the answer comes while the caller works."""
+        self._tell({"ask": dataclasses.asdict(question)})
+
+    def answer(self, question: BenchmarkQuestion) -> BenchmarkAnswer | None:
+        """Return what the store said, or None when it failed, or did not say it within ``outage_seconds`` of waiting.
+
+        The seconds in vain count for :meth:`wait`: a store that keeps silent costs no more for being asked.
+        """
+        key = _question_key(dataclasses.asdict(question))
+        if os.getpid() != self._owner:
+            return None
+        with self._changed:
+            self._patience.begin()
+            while key not in self._answers and not self._has_given_up and self._process_is_alive():
+                left = self._patience.left() if self._ready else _START_SECONDS - self._patience.waited()
+                if left <= 0 or self._patience.is_failing:
+                    self._patience.keep_count()
+                    break
+                self._changed.wait(min(left, _LONGEST_PAUSE_SECONDS))
+            return self._answers.get(key)
+
     def close(self) -> None:
         """End the process. What it has not shipped stays in the journals."""
         if os.getpid() != self._owner:
@@ -137,7 +165,7 @@ class ShippingProcess:
             if stream:
                 stream.close()
 
-    def _tell(self, message: dict[str, str | bool]) -> None:
+    def _tell(self, message: dict[str, str | bool | dict[str, Any]]) -> None:
         stdin = self._process.stdin
         if stdin is None or self._process.poll() is not None:
             return
@@ -154,7 +182,9 @@ class ShippingProcess:
             with self._changed:
                 folder = news.get("folder", "")
                 self._ready = True
-                if "problem" in news:
+                if "asked" in news:
+                    self._answers[news["asked"]] = _answer_from(news["answer"])
+                elif "problem" in news:
                     self._problems[folder] = news["problem"]
                     self._patience.note_problem()
                     if news.get("final"):
@@ -200,14 +230,24 @@ class _Patience:
         self._began = self._progress = self._sign = clock()
         self._failing_since: float | None = None
         self._is_waiting = False
-        self._lost = 0.0
+        self._lost = self._lost_before = 0.0
         self._longest_answer = 0.0
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the store's last sign was a failure."""
+        return self._failing_since is not None
+
+    def keep_count(self) -> None:
+        """Let the seconds that were lost so far count after the next beginning as well."""
+        self._lost_before = min(self._outage_seconds, self._lost + self._clock() - self._sign)
 
     def begin(self) -> None:
         """Start to count."""
         self._began = self._progress = self._sign = self._clock()
         self._is_waiting = False
-        self._lost = 0.0
+        self._lost = self._lost_before
+        self._lost_before = 0.0
         if self._failing_since is not None:
             self._failing_since = self._began
 
@@ -260,9 +300,11 @@ class _Patience:
 class _Follower:
     """The other side: follows journals until it is told to finish or its parent has died."""
 
-    def __init__(self, news: TextIO) -> None:
+    def __init__(self, news: TextIO, *, open_ledger: Callable[[], BenchmarkLedger]) -> None:
         self._news = news
+        self._open_ledger = open_ledger
         self._shippers: dict[str, tuple[JournalShipper, FileLock]] = {}
+        self._questions: list[dict[str, Any]] = []
         self._commands = b""
         self._is_outage = False
         self._has_progressed = False
@@ -282,6 +324,8 @@ class _Follower:
                     return False
                 pause = _POLL_SECONDS
             self._is_outage = self._has_progressed = False
+            while self._questions:
+                self._answer(self._questions.pop(0))
             for folder in list(self._shippers):
                 self._advance(folder)
             is_stuck = self._is_outage and not self._has_progressed
@@ -303,7 +347,7 @@ class _Follower:
             except HokusaiError as error:
                 self.report(folder=folder, problem=str(error))
 
-    def report(self, **news: str | float | bool) -> None:
+    def report(self, **news: str | float | bool | dict[str, Any] | None) -> None:
         """Tell the parent; a parent that has gone does not hear it."""
         with self._mutex:
             if self._busy_since is not None and "waiting" not in news:
@@ -335,7 +379,20 @@ class _Follower:
                 return True
             if "follow" in command:
                 self._follow(command["follow"], store)
+            if "ask" in command:
+                self._questions.append(command["ask"])
         return False
+
+    def _answer(self, question: dict[str, Any]) -> None:
+        from hokusai.tracking.benchmark_questions import answer_question
+
+        self._busy_since = time.monotonic()
+        try:
+            answer = dataclasses.asdict(answer_question(self._open_ledger(), BenchmarkQuestion(**question)))
+        except TrackingServerError:
+            # The journal tells what the matter is; whoever asked goes on without an answer.
+            answer = None
+        self.report(asked=_question_key(question), answer=answer)
 
     def _follow(self, folder: str, store: MlflowStore) -> None:
         from filelock import FileLock, Timeout
@@ -374,6 +431,23 @@ class _Follower:
             del self._shippers[folder]
 
 
+def _question_key(question: dict[str, Any]) -> str:
+    return json.dumps(question, sort_keys=True)
+
+
+def _answer_from(answer: dict[str, Any] | None) -> BenchmarkAnswer | None:
+    if answer is None:
+        return None
+    return BenchmarkAnswer(is_split=answer["is_split"], history=BenchmarkHistory(**answer["history"]))
+
+
+@cache
+def _open_ledger(uri: str, registry_uri: str) -> BenchmarkLedger:
+    from hokusai.tracking.mlflow_ledger import BenchmarkLedger
+
+    return BenchmarkLedger(uri, registry_uri=registry_uri)
+
+
 def _wait_for_death(folder: Path) -> None:
     """Wait until a dying writer has let go of its journal: the system closes its pipes before its locks."""
     deadline = time.monotonic() + _DEATH_SECONDS
@@ -389,11 +463,12 @@ def main() -> None:
     # Whatever a library prints must not get among the news.
     news = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    follower = _Follower(news)
+    uri, registry_uri = os.environ.pop(_URI_VARIABLE), os.environ.pop(_REGISTRY_VARIABLE, "")
+    follower = _Follower(news, open_ledger=partial(_open_ledger, uri, registry_uri))
     try:
         from hokusai.tracking.mlflow_client import MlflowStore
 
-        store = MlflowStore(os.environ.pop(_URI_VARIABLE), registry_uri=os.environ.pop(_REGISTRY_VARIABLE, ""))
+        store = MlflowStore(uri, registry_uri=registry_uri)
         follower.report(ready=True)
         threading.Thread(target=follower.feel_pulse, args=(store.is_alive,), daemon=True).start()
         if follower.run(store):
