@@ -27,7 +27,7 @@ from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.pipeline import evaluate_contribution
 from hokusai.records import EvaluationIdentity
 from hokusai.steps.data_settings import ContributionSettings, DataSettings
-from hokusai.steps.delta_computation import DeltaSettings
+from hokusai.steps.delta_settings import DeltaSettings
 from hokusai.steps.model_training import TrainingSettings
 from hokusai.tracking.journal import MemoryJournal
 from hokusai.tracking.mlflow_config import TrackingSettings, default_store_uri

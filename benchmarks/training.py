@@ -187,7 +187,7 @@ def _evaluation(folder: Path) -> dict[str, float]:
     import hokusai
     from hokusai.config import PipelineConfig
     from hokusai.steps.data_settings import ContributionSettings, DataSettings
-    from hokusai.steps.delta_computation import DeltaSettings
+    from hokusai.steps.delta_settings import DeltaSettings
     from hokusai.steps.model_training import TrainingSettings
     from hokusai.tracking.mlflow_config import TrackingSettings, default_store_uri
 

@@ -105,7 +105,7 @@ def train(
 ) -> tuple[TrainedModels, MemoryJournal]:
     """Train, and return what was recorded as well."""
     journal = MemoryJournal()
-    chosen = TrainingSettings(estimator=estimator, **({"workers": 1} | settings))
+    chosen = TrainingSettings(estimator=estimator, **({"workers": 1, "keep_controls": False} | settings))
     trainer = make_trainer(estimator, chosen.parameters, folder=folder)
     tracker = Tracker(journal, evaluation="e", run_name="e")
     with tracker.start() as run:

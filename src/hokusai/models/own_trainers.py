@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hokusai.models.trainers import Progress, Trainer, TrainingTable
     from hokusai.records import Task, TrainedModel
 
-__all__ = ["ENTRY_POINTS", "OwnTrainer", "find_entry_point", "import_trainer"]
+__all__ = ["ENTRY_POINTS", "OwnTrainer", "find_entry_point", "import_attribute", "import_trainer"]
 
 ENTRY_POINTS = "hokusai.trainers"
 """The group of entry points under which packages offer trainers."""
@@ -94,6 +94,21 @@ def import_trainer(address: str, parameters: Mapping[str, Any], *, folder: Path 
     Raises:
         ConfigurationError: It cannot be imported, or there is neither; or it does not take the parameters.
     """
+    found = import_attribute(address, folder=folder, key="training.estimator")
+    return _made(found, parameters, address=address, folder=folder)
+
+
+def import_attribute(address: str, *, folder: Path | None, key: str) -> Any:  # noqa: ANN401  (anything that a user wrote)
+    """Return what stands at ``module:attribute``.
+
+    Args:
+        address: Where it is.
+        folder: Where the module may stand, beside where Python looks for modules anyway.
+        key: The setting that names it.
+
+    Raises:
+        ConfigurationError: It cannot be imported.
+    """
     module, _, attribute = address.partition(":")
     try:
         with _importable(folder):
@@ -103,8 +118,8 @@ def import_trainer(address: str, parameters: Mapping[str, Any], *, folder: Path 
     except (ImportError, AttributeError, ValueError) as error:
         beside = f" in {folder} or" if folder else ""
         problem = f"{address!r} cannot be imported ({error}); expected module:attribute{beside} where Python looks."
-        raise ConfigurationError(problem, key="training.estimator") from error
-    return _made(found, parameters, address=address, folder=folder)
+        raise ConfigurationError(problem, key=key) from error
+    return found
 
 
 def find_entry_point(name: str, parameters: Mapping[str, Any]) -> OwnTrainer | None:

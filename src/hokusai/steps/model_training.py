@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Interval
 
 from hokusai.digests import file_sha256, sha256
-from hokusai.errors import ConfigurationError, ModelError
+from hokusai.errors import ConfigurationError
 from hokusai.records import TrainedModels
 from hokusai.steps.hyperparameter_search import TuningSettings
+from hokusai.steps.interim_analysis import SequentialSettings, seed_plan
 from hokusai.tracking.parameters import TrainNewModelParameters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hokusai.execution.executor import Executor
     from hokusai.models.column_kinds import ColumnKind
     from hokusai.models.trainers import Trainer
-    from hokusai.records import Arm, FailedFit, IntegratedData, Metric, ModelFile, TrainedModel
-    from hokusai.steps.fit_jobs import FitJob
+    from hokusai.records import Arm, FittedModel, IntegratedData, Metric, ModelFile, TrainedModel
+    from hokusai.steps.arm_training import TrainedArms
+    from hokusai.steps.interim_analysis import InterimAnalysis, SeedPlan
     from hokusai.tracking.run import Run
 
 __all__ = ["TrainingSettings", "train_new_model"]
@@ -41,9 +42,15 @@ class TrainingSettings:
             ``module:attribute``.
         parameters: Its parameters, where they differ from its defaults.
         seeds: Fits per arm, with seeds 0, 1, 2 …; an estimator without randomness is fitted once.
+        control_seeds: Fits of the control; 0 for as many as the candidate has.
+        keep_controls: Whether the control's fits are kept, and those of earlier evaluations are used again; neither
+            changes a result.
+        negative_controls: Whether two arms that should gain nothing are trained as well: the contribution with
+            shuffled labels, and rows of the base drawn once more in its place.
         workers: Processes that fit at the same time; 0 for as many as pay off. The result does not depend on it.
         threads: Threads of every fit.
         tuning: Whether and how hyperparameters are searched for.
+        sequential: Whether the candidate's seeds are fitted a few at a time, until they are enough.
     """
 
     __pydantic_config__ = {"extra": "forbid", "strict": True}
@@ -51,9 +58,13 @@ class TrainingSettings:
     estimator: str = "LogisticRegression"
     parameters: dict[str, Any] = field(default_factory=dict)
     seeds: Annotated[int, Interval(ge=1, le=1000)] = 5
+    control_seeds: Annotated[int, Interval(ge=0, le=1000)] = 0
+    keep_controls: bool = True
+    negative_controls: bool = False
     workers: Annotated[int, Interval(ge=0, le=256)] = 0
     threads: Annotated[int, Interval(ge=1, le=256)] = 1
     tuning: TuningSettings = field(default_factory=TuningSettings)
+    sequential: SequentialSettings = field(default_factory=SequentialSettings)
 
 
 def train_new_model(
@@ -65,60 +76,81 @@ def train_new_model(
     metric: Metric | None = None,
     positive_class: str = "",
     executor: Executor | None = None,
+    interim: InterimAnalysis | None = None,
 ) -> TrainedModels:
     """Fit the control on base data and the candidate on base data and contributions, with the same seeds.
 
     A seed whose fit does not succeed in one arm is left out of both. The candidate of the first seed that is left is
-    kept as a safe model file.
+    kept as a safe model file. Fits of the control are taken from earlier evaluations where everything that they depend
+    on is the same, and answer as a fresh fit would, bit for bit.
 
     Args:
         settings: How to train.
-        trainer: What is trained.
+        trainer: What is arms.
         data: The tables.
         run: The step's run.
         metric: What hyperparameters are tuned by; needed when there are trials.
         positive_class: The positive one of two classes, for that metric.
         executor: What runs the fits; by default what ``settings.workers`` says. It is closed afterwards.
+        interim: Who looks at the fits; needed when there are looks.
 
     Raises:
         DataError: The tables are not what the estimator can be trained on.
-        ConfigurationError: The settings do not fit the estimator.
-        ModelError: No seed succeeded in both arms, or the model cannot be kept safely.
+        ConfigurationError: The settings do not fit the estimator, or nobody tunes or looks as they say.
+        ModelError: No seed is left in one of the arms, or the model cannot be kept safely.
     """
     from hokusai.models.column_kinds import column_kinds
+    from hokusai.steps.arm_training import train_arms
     from hokusai.steps.fit_jobs import fit_jobs, make_executor
     from hokusai.steps.label_checks import class_names, new_class_notes, require_trainable
 
-    seeds = tuple(range(settings.seeds)) if trainer.is_random else (0,)
+    plan = seed_plan(
+        seeds=settings.seeds,
+        control_seeds=settings.control_seeds,
+        looks=settings.sequential.looks,
+        is_random=trainer.is_random,
+    )
+    if plan.is_sequential and interim is None:
+        problem = "training is to be looked at, and nobody was given who looks."
+        raise ConfigurationError(problem, key="training.sequential.looks")
     kinds = column_kinds(data.base, data.features)
-    _record_inputs(settings, trainer=trainer, seeds=seeds, kinds=kinds, data=data, run=run)
+    _record_inputs(settings, trainer=trainer, plan=plan, kinds=kinds, data=data, run=run)
     require_trainable(data, trainer=trainer)
     classes = class_names(data) if trainer.task == "classification" else ()
-    notes = new_class_notes(data) if classes else ()
+    notes = (*plan.notes, *(new_class_notes(data) if classes else ()))
     trainers: Mapping[Arm, Trainer] = {"control": trainer, "candidate": trainer}
     if settings.tuning.trials:
         trainers, note = _tuned(
             settings, trainer=trainer, data=data, kinds=kinds, metric=metric, positive_class=positive_class, run=run
         )
         notes = (*notes, note)
-    jobs = fit_jobs(trainers, data=data, kinds=kinds, seeds=seeds, threads=settings.threads)
-    models, failures = _fit_all(
-        jobs, data=data, executor=executor or make_executor(settings.workers, jobs=jobs), run=run
+    jobs = fit_jobs(trainers, data=data, kinds=kinds, seeds=plan.all_seeds, threads=settings.threads)
+    arms = train_arms(
+        jobs,
+        plan=plan,
+        data=data,
+        keep_controls=settings.keep_controls,
+        negative_controls=settings.negative_controls,
+        make_executor=lambda due: executor or make_executor(settings.workers, jobs=due),
+        interim=interim,
+        run=run,
     )
-    _record_outcome(models, failures, notes=notes, run=run)
-    kept = _seeds_of_both_arms(models, failures, estimator=trainer.name)
-    file = _candidate_file(models["candidate", kept[0]], data=data, kinds=kinds)
+    notes = (*notes, *arms.notes)
+    _record_outcome(arms, notes=notes, run=run)
+    file = _candidate_file(arms.candidates[0], data=data, kinds=kinds)
     run.log_model(file)
     return TrainedModels(
-        controls=tuple(models["control", seed] for seed in kept),
-        candidates=tuple(models["candidate", seed] for seed in kept),
+        controls=arms.controls,
+        candidates=arms.candidates,
         task=trainer.task,
         classes=classes,
         estimator=trainer.name,
         is_random=trainer.is_random,
         model_name=CANDIDATE_MODEL,
         model_sha256=sha256(file.content) if isinstance(file.content, bytes) else file_sha256(file.content),
-        failures=failures,
+        failures=arms.failures,
+        negative_controls=arms.negative_controls,
+        looks=arms.looks,
         notes=notes,
     )
 
@@ -127,7 +159,7 @@ def _record_inputs(
     settings: TrainingSettings,
     *,
     trainer: Trainer,
-    seeds: tuple[int, ...],
+    plan: SeedPlan,
     kinds: Mapping[str, ColumnKind],
     data: IntegratedData,
     run: Run,
@@ -137,7 +169,10 @@ def _record_inputs(
             estimator=trainer.name,
             estimator_parameters=settings.parameters,
             task=trainer.task,
-            seeds=seeds,
+            seeds=plan.seeds("candidate"),
+            control_seeds=plan.seeds("control"),
+            looks=settings.sequential.looks if plan.is_sequential else (),
+            negative_controls=settings.negative_controls,
             is_random=trainer.is_random,
             threads=settings.threads,
             column_kinds=kinds,
@@ -181,77 +216,32 @@ def _tuned(
     return tuned.trainers, tuned.note
 
 
-def _fit_all(
-    jobs: list[FitJob], *, data: IntegratedData, executor: Executor, run: Run
-) -> tuple[dict[tuple[Arm, int], TrainedModel], tuple[FailedFit, ...]]:
-    """Run every fit; return the models by arm and seed, and the fits that did not succeed, by seed."""
-    from hokusai.execution.executor import JobFailure
-    from hokusai.steps.fit_jobs import failed_fit
-    from hokusai.steps.loss_curves import LossCurves
-
-    models: dict[tuple[Arm, int], TrainedModel] = {}
-    failures: dict[int, FailedFit] = {}
-    curves = LossCurves(run)
-    with closing(executor):
-        for ended in executor.run(
-            jobs,
-            tables={"control": data.base, "candidate": data.integrated},
-            on_message=lambda number, loss: curves.add(jobs[number], loss),
-        ):
-            job = jobs[ended.job]
-            if isinstance(ended, JobFailure):
-                failures[ended.job] = failed_fit(job, ended)
-                continue
-            models[job.arm, job.seed] = ended.value.model
-            run.log_metrics({f"training.{job.arm}.fit_seconds": ended.value.seconds}, step=job.seed)
-        curves.record()
-        run.log_metrics(
-            {
-                "training.control.rows": data.base.num_rows,
-                "training.candidate.rows": data.integrated.num_rows,
-                "training.workers": executor.workers,
-            }
+def _record_outcome(arms: TrainedArms, *, notes: tuple[str, ...], run: Run) -> None:
+    run.log_metrics(
+        {
+            "training.failed_fits": len(arms.failures),
+            "training.control.fits_reused": arms.reused,
+            "training.looks": arms.looks,
+            "training.workers": arms.workers,
+        }
+    )
+    if arms.failures:
+        run.log_json(
+            FAILED_FITS, [{"arm": each.arm, "seed": each.seed, "reason": each.reason} for each in arms.failures]
         )
-    return models, tuple(failures[number] for number in sorted(failures))
-
-
-def _record_outcome(
-    models: Mapping[tuple[Arm, int], TrainedModel],
-    failures: tuple[FailedFit, ...],
-    *,
-    notes: tuple[str, ...],
-    run: Run,
-) -> None:
-    run.log_metrics({"training.failed_fits": len(failures)})
-    if failures:
-        run.log_json(FAILED_FITS, [{"arm": each.arm, "seed": each.seed, "reason": each.reason} for each in failures])
-    if notes:
-        run.log_text(NOTES, "\n".join(notes) + "\n")
-    for arm in ("control", "candidate"):
-        fitted = [model for (of, _), model in models.items() if of == arm]
+    # What the cache did is a matter of this machine: on record, but no part of the result.
+    if written := [*notes, *arms.problems]:
+        run.log_text(NOTES, "\n".join(written) + "\n")
+    fitted: Mapping[Arm, Sequence[FittedModel]] = {
+        "control": arms.controls,
+        "candidate": arms.candidates,
+        **arms.negative_controls,
+    }
+    for arm, models in fitted.items():
         # A trainer of the user's own need not say what it was warned of.
-        warned = sorted({text for model in fitted for text in getattr(model, "warnings", ())})
+        warned = sorted({text for model in models for text in getattr(model, "warnings", ())})
         if warned:
             run.log_text(f"warnings-{arm}.txt", "\n".join(warned) + "\n")
-
-
-def _seeds_of_both_arms(
-    models: Mapping[tuple[Arm, int], TrainedModel], failures: tuple[FailedFit, ...], *, estimator: str
-) -> tuple[int, ...]:
-    """Return the seeds that succeeded in both arms.
-
-    Raises:
-        ModelError: There is none.
-    """
-    kept = tuple(sorted(seed for arm, seed in models if arm == "control" and ("candidate", seed) in models))
-    if not kept:
-        first = failures[0]
-        msg = (
-            f"{estimator}: no seed could be fitted in both arms; {len(failures)} fits failed, the first one "
-            f"({first.arm}, seed {first.seed}): {first.reason}"
-        )
-        raise ModelError(msg)
-    return kept
 
 
 def _candidate_file(model: TrainedModel, *, data: IntegratedData, kinds: Mapping[str, ColumnKind]) -> ModelFile:
