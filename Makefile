@@ -16,7 +16,7 @@ LOCK := $(VENV)/lock
 COMPILE := $(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test campaign browser lint bench docs lock schema reference clean
+.PHONY: help demo test campaign browser lint bench calibrate docs lock schema reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ lint: $(DEVELOPMENT) ## check format, lint, types and layers
 bench: $(BENCHMARKS) ## measure start-up, tracking and shipping, as ratios
 	$(BIN)/python benchmarks/run.py
 
+calibrate: $(BENCHMARKS) ## simulate the intervals and the decisions against a known truth; writes docs/calibration.md
+	$(BIN)/python -m calibration.run
+
 docs: $(DEVELOPMENT) ## run the documentation's examples and check its links
 	$(BIN)/pytest tests/test_docs.py
 
@@ -61,7 +64,7 @@ reference: $(RUNTIME) ## write docs/reference.md anew, after a parameter, metric
 
 clean: ## remove .venv and caches; evaluations (.hokusai, mlflow.db, mlartifacts) stay
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests benchmarks tools -type d -name __pycache__ -prune -exec rm -rf {} +
+	find src tests benchmarks calibration tools -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

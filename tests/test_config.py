@@ -21,8 +21,8 @@ from hokusai.datasets.personal_data_kinds import KINDS
 from hokusai.errors import ConfigurationError
 from hokusai.steps.baseline_loader import BaselineSettings
 from hokusai.steps.data_settings import ContributionSettings, DataSettings
-from hokusai.steps.delta_computation import DeltaSettings
-from hokusai.steps.evaluation import EvaluationSettings
+from hokusai.steps.delta_settings import DeltaSettings
+from hokusai.steps.evaluation_settings import EvaluationSettings
 from hokusai.steps.model_training import TrainingSettings
 from hokusai.testing.sample_data import penguins_folder as packaged_data
 from hokusai.tracking.mlflow_config import TrackingSettings, resolve_store
@@ -50,7 +50,7 @@ SECTIONS = {
     "tracking": TrackingSettings,
 }
 # The only commented line of the template that shows an example: the default is a folder that has no name beforehand.
-EXAMPLES = {"delta.output", "data.contract", "data.hash_key_file"}
+EXAMPLES = {"delta.output", "delta.benchmark_key_file", "data.contract", "data.decoy", "data.hash_key_file"}
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand in a folder with the demo's files, as after ``hokusai init``."""
     for source in packaged_data().iterdir():
         shutil.copy(source, tmp_path)
-    for name in ("contract.toml", "hash.key"):
+    for name in ("contract.toml", "hash.key", "benchmark.key", "decoy.csv"):
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -386,6 +386,8 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "data.benchmark": FILES,
     "data.label": NAMES,
     "data.contributions": st.lists(FILES.map(lambda path: {"path": path}), min_size=1, max_size=2),
+    "data.more_benchmarks": st.lists(FILES.map(lambda path: {"path": path}), max_size=2),
+    "data.decoy": FILES,
     "data.features": st.lists(TEXTS, max_size=3),
     "data.exclude": st.lists(TEXTS, max_size=3),
     "data.sample_weight": TEXTS,
@@ -416,14 +418,42 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
         TEXTS, st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False) | TEXTS, max_size=3
     ),
     "training.seeds": st.integers(1, 1000),
+    "training.control_seeds": st.integers(0, 1000),
+    "training.keep_controls": st.booleans(),
+    "training.negative_controls": st.booleans(),
+    "training.sequential": st.fixed_dictionaries(
+        {}, optional={"looks": st.lists(st.integers(3, 20), unique=True, max_size=5).map(sorted)}
+    ),
     "training.workers": st.integers(0, 256),
     "training.threads": st.integers(1, 256),
     "training.tuning": st.dictionaries(st.sampled_from(["trials", "folds"]), st.integers(2, 100), max_size=2),
     "evaluation.metrics": st.lists(TEXTS, max_size=3),
     "evaluation.positive_class": TEXTS,
+    "evaluation.threshold": st.floats(0, 1, exclude_max=True),
+    "evaluation.average": st.sampled_from(["macro", "micro", "weighted"]),
+    "evaluation.sample_weight": TEXTS,
+    "evaluation.group": TEXTS,
+    "evaluation.query": TEXTS,
+    "evaluation.slices": st.lists(TEXTS, max_size=3),
+    "evaluation.own_metrics": st.lists(
+        st.fixed_dictionaries(
+            {
+                "name": st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True),
+                "function": st.just("a:b"),
+                "higher_is_better": st.booleans(),
+            }
+        ),
+        max_size=2,
+    ),
     "delta.metric": TEXTS,
     "delta.minimum_gain": NUMBERS | st.integers(0, 2**53),
     "delta.confidence": st.floats(0.5, 1, exclude_max=True),
+    "delta.guards": st.lists(
+        st.fixed_dictionaries({"metric": NAMES, "margin": NUMBERS | st.integers(0, 2**53)}), max_size=2
+    ),
+    "delta.minimum_positives": st.integers(1, 2**53),
+    "delta.minimum_discordant_rows": st.integers(1, 2**53),
+    "delta.benchmark_key_file": FILES,
     "delta.output": NAMES,
     "tracking.uri": TEXTS,
     "tracking.experiment": NAMES,

@@ -23,6 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hokusai.benchmark_reuse import benchmark_ledger, retire_benchmark, split_benchmark
     from hokusai.config import PipelineConfig, load_config
     from hokusai.contribution_check import check_contribution
     from hokusai.datasets.read_settings import ReadLimits
@@ -38,10 +39,11 @@ if TYPE_CHECKING:
     from hokusai.pipeline import run
     from hokusai.records import CheckReport, Decision, DeltaReport, Finding, MetricDelta
     from hokusai.steps.baseline_loader import BaselineSettings
-    from hokusai.steps.data_settings import ContributionSettings, DataSettings
-    from hokusai.steps.delta_computation import DeltaSettings
-    from hokusai.steps.evaluation import EvaluationSettings
+    from hokusai.steps.data_settings import BenchmarkSettings, ContributionSettings, DataSettings
+    from hokusai.steps.delta_settings import DeltaSettings, GuardSettings
+    from hokusai.steps.evaluation_settings import EvaluationSettings, OwnMetricSettings
     from hokusai.steps.hyperparameter_search import TuningSettings
+    from hokusai.steps.interim_analysis import SequentialSettings
     from hokusai.steps.model_training import TrainingSettings
     from hokusai.tracking.audit import audit_run
     from hokusai.tracking.connection import check_connection
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BaselineSettings",
+    "BenchmarkSettings",
     "CheckReport",
     "ContributionSettings",
     "DataSettings",
@@ -60,19 +63,23 @@ __all__ = [
     "DeltaSettings",
     "EvaluationSettings",
     "Finding",
+    "GuardSettings",
     "HokusaiError",
     "IntegratedFile",
     "MetricDelta",
     "ModelRegistry",
+    "OwnMetricSettings",
     "PipelineConfig",
     "ReadLimits",
     "Run",
     "RunLink",
+    "SequentialSettings",
     "TrackingSettings",
     "TrainingSettings",
     "TuningSettings",
     "archive_experiment",
     "audit_run",
+    "benchmark_ledger",
     "check_connection",
     "check_contribution",
     "check_model",
@@ -87,8 +94,10 @@ __all__ = [
     "pull_model",
     "restore_experiment",
     "resume",
+    "retire_benchmark",
     "rollback_model",
     "run",
+    "split_benchmark",
     "trace_model",
     "track",
     "tracked_step",
@@ -97,27 +106,32 @@ __all__ = [
 
 _HOMES = {
     "BaselineSettings": "hokusai.steps.baseline_loader",
+    "BenchmarkSettings": "hokusai.steps.data_settings",
     "CheckReport": "hokusai.records",
     "ContributionSettings": "hokusai.steps.data_settings",
     "DataSettings": "hokusai.steps.data_settings",
     "Decision": "hokusai.records",
     "DeltaReport": "hokusai.records",
-    "DeltaSettings": "hokusai.steps.delta_computation",
-    "EvaluationSettings": "hokusai.steps.evaluation",
+    "DeltaSettings": "hokusai.steps.delta_settings",
+    "EvaluationSettings": "hokusai.steps.evaluation_settings",
     "Finding": "hokusai.records",
+    "GuardSettings": "hokusai.steps.delta_settings",
     "HokusaiError": "hokusai.errors",
     "IntegratedFile": "hokusai.integrated_file",
     "MetricDelta": "hokusai.records",
     "ModelRegistry": "hokusai.models.mlflow_registry",
+    "OwnMetricSettings": "hokusai.steps.evaluation_settings",
     "PipelineConfig": "hokusai.config",
     "ReadLimits": "hokusai.datasets.read_settings",
     "Run": "hokusai.tracking.run",
     "RunLink": "hokusai.tracking.run",
+    "SequentialSettings": "hokusai.steps.interim_analysis",
     "TrackingSettings": "hokusai.tracking.mlflow_config",
     "TrainingSettings": "hokusai.steps.model_training",
     "TuningSettings": "hokusai.steps.hyperparameter_search",
     "archive_experiment": "hokusai.tracking.experiments",
     "audit_run": "hokusai.tracking.audit",
+    "benchmark_ledger": "hokusai.benchmark_reuse",
     "check_connection": "hokusai.tracking.connection",
     "check_contribution": "hokusai.contribution_check",
     "check_model": "hokusai.models.model_checks",
@@ -132,8 +146,10 @@ _HOMES = {
     "pull_model": "hokusai.models.retrieval",
     "restore_experiment": "hokusai.tracking.experiments",
     "resume": "hokusai.own_pipeline",
+    "retire_benchmark": "hokusai.benchmark_reuse",
     "rollback_model": "hokusai.model_promotion",
     "run": "hokusai.pipeline",
+    "split_benchmark": "hokusai.benchmark_reuse",
     "trace_model": "hokusai.models.model_lineage",
     "track": "hokusai.own_pipeline",
     "tracked_step": "hokusai.own_pipeline",

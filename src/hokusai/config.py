@@ -25,8 +25,8 @@ from annotated_types import Len
 from hokusai.errors import ConfigurationError
 from hokusai.steps.baseline_loader import BaselineSettings
 from hokusai.steps.data_settings import DataSettings
-from hokusai.steps.delta_computation import DeltaSettings
-from hokusai.steps.evaluation import EvaluationSettings
+from hokusai.steps.delta_settings import DeltaSettings
+from hokusai.steps.evaluation_settings import EvaluationSettings
 from hokusai.steps.model_training import TrainingSettings
 from hokusai.tracking.mlflow_config import TrackingSettings, default_store_uri, resolve_store
 from hokusai.tracking.naming import require_names
@@ -397,7 +397,7 @@ def _absolute(key: str, value: Any, folder: Path) -> Any:
     if key == "baseline.source" and isinstance(value, str):
         is_path = value and not _MODEL_ADDRESS.match(value)
         return str(folder / value) if is_path else value
-    if key == "data.contributions" and isinstance(value, list):
+    if key in ("data.contributions", "data.more_benchmarks") and isinstance(value, list):
         return [
             item | {"path": _absolute("data.base", item["path"], folder)}
             if isinstance(item, dict) and "path" in item
@@ -469,7 +469,10 @@ def _check_names_and_files(config: PipelineConfig, origins: Mapping[str, Origin]
         refuse(error.key, error.problem)
     data = config.data
     tables = [("data.base", "base", data.base), ("data.benchmark", "benchmark", data.benchmark)]
+    tables += [(f"data.more_benchmarks.{n}.path", item.label, item.path) for n, item in enumerate(data.more_benchmarks)]
     tables += [(f"data.contributions.{n}.path", item.label, item.path) for n, item in enumerate(data.contributions)]
+    if data.decoy is not None:
+        tables.append(("data.decoy", "decoy", data.decoy))
     unknown = sorted(set(in_memory) - {name for _, name, _ in tables})
     if unknown:
         names = ", ".join(repr(name) for _, name, _ in tables)
@@ -479,7 +482,12 @@ def _check_names_and_files(config: PipelineConfig, origins: Mapping[str, Origin]
         if name not in in_memory and not path.exists() and not (is_pattern and any(path.parent.glob(path.name))):
             what = "no file fits" if is_pattern else "no such file:"
             refuse(key, f"{what} {path}. Put it there, or name another.")
-    for key, file in (("data.contract", data.contract), ("data.hash_key_file", data.hash_key_file)):
+    files = {
+        "data.contract": data.contract,
+        "data.hash_key_file": data.hash_key_file,
+        "delta.benchmark_key_file": config.delta.benchmark_key_file,
+    }
+    for key, file in files.items():
         if file is not None and not file.is_file():
             refuse(key, f"no such file: {file}. Put it there, or name another.")
 

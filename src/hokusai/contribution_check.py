@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from hokusai.config import require_valid
 from hokusai.datasets.column_profiles import profile_table
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from hokusai.config import PipelineConfig
@@ -71,11 +71,12 @@ def check_contribution(path: Path, config: PipelineConfig) -> CheckReport:
     """
     settings = require_valid(config, in_memory=[item.label for item in config.data.contributions]).data
     with TableReader() as reader:
-        sources = DataSources(settings, reader=reader)
-        base_part, benchmark_part, *_ = sources.parts
-        base = sources.read(base_part, columns=sources.columns_to_read())
+        sources = DataSources(settings, reader=reader, benchmark_columns=config.evaluation.benchmark_columns)
+        base = sources.read(sources.base, columns=sources.columns_to_read())
         columns = sources.choose_columns(base.table.column_names)
-        benchmark = sources.read(benchmark_part, expected=base.table.schema, columns=columns.names)
+        benchmarks = [
+            sources.read(part, expected=base.table.schema, columns=columns.names).table for part in sources.benchmarks
+        ]
         offered = _read(sources, path, base=base, columns=columns)
     table = offered.file.table
     scanner = PersonalDataScanner()
@@ -95,7 +96,7 @@ def check_contribution(path: Path, config: PipelineConfig) -> CheckReport:
     findings += check_quality(profile_table(table, label=label), base=base_profile)
     counts: dict[str, int] = {"offered": table.num_rows}
     if offered.is_comparable:
-        compared = _compared(sources, settings, [base.table, benchmark.table, table], columns, path)
+        compared = _compared(sources, settings, [base.table, *benchmarks, table], columns, path)
         findings += compared.findings
         counts |= compared.counts
     return CheckReport(
@@ -177,7 +178,7 @@ class _Compared:
 def _compared(
     sources: DataSources, settings: DataSettings, tables: Sequence[pa.Table], columns: Columns, path: Path
 ) -> _Compared:
-    base, benchmark, offered = common_types([table.select(columns.names) for table in tables])
+    base, *benchmarks, offered = common_types([table.select(columns.names) for table in tables])
     # A row without its label or key is a finding of its own, and has nothing to be compared by.
     complete = np.ones(offered.num_rows, dtype=np.bool_)
     for name in (columns.label, *columns.key):
@@ -189,7 +190,7 @@ def _compared(
         return _Compared(findings=_weight_findings(wrong, columns), counts={})
     integrator = Integrator(
         base,
-        benchmark,
+        pa.concat_tables(benchmarks),
         columns=columns,
         policy=IntegrationPolicy(
             near_duplicates="off" if settings.near_duplicates == "off" else "report",
@@ -197,7 +198,8 @@ def _compared(
             winner=settings.winner,
         ),
         sink=MemorySink(base.schema),
-        offered=OfferedRows(source=sources.source(sources.parts[0]), files=(("", base.num_rows),)),
+        offered=OfferedRows(source=sources.source(sources.base), files=(("", base.num_rows),)),
+        benchmark_parts=[table.num_rows for table in benchmarks],
     )
     integrator.add("contribution", record_batches(offered.take(rows)), source=str(path))
     integrator.name_files([("", len(rows))])

@@ -25,7 +25,7 @@ from hokusai.steps.data_sources import DataSources, record_batches
 from hokusai.steps.personal_data_policy import PersonalDataPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -55,52 +55,57 @@ class IntegratedFile:
     notes: tuple[str, ...]
 
 
-def write_integrated(settings: DataSettings, path: Path, *, reader: TableReader | None = None) -> IntegratedFile:
+def write_integrated(
+    settings: DataSettings, path: Path, *, reader: TableReader | None = None, benchmark_columns: Sequence[str] = ()
+) -> IntegratedFile:
     """Integrate as step 2 does, and write the table to a file that may be larger than memory.
 
     The rows, their order and what is refused are those of step 2, with one difference: the types of the columns are
     the contract's, the declared ones, or the base's, and a contribution that would turn whole numbers into floats is
-    refused. Contributions are read twice when personal data may have to be taken out.
+    refused. Contributions are read twice when personal data may have to be taken out. The decoy is not looked at.
 
     Args:
         settings: Where the tables are, and what may be in them.
         path: The Parquet file to write; it is there whole or not at all.
         reader: Reads the files; by default a reading process is started and ended.
+        benchmark_columns: Columns that the evaluation settings name; types may be declared for them.
 
     Raises:
         DataError: As step 2; or the file cannot be written.
         ConfigurationError: The settings contradict each other or the contract.
     """
     with TableReader() if reader is None else nullcontext(reader) as own_reader:
-        sources = DataSources(settings, reader=own_reader)
-        base_part, benchmark_part, *parts = sources.parts
+        sources = DataSources(settings, reader=own_reader, benchmark_columns=benchmark_columns)
+        base_part = sources.base
         base_file = sources.read(base_part, columns=sources.columns_to_read())
         offered_columns = sources.choose_columns(base_file.table.column_names)
         names = base_file.table.column_names if sources.contract else offered_columns.names
-        benchmark_file = sources.read(benchmark_part, expected=base_file.table.schema, columns=names)
+        benchmark_files = [
+            sources.read(part, expected=base_file.table.schema, columns=names) for part in sources.benchmarks
+        ]
         offered = _OfferedRows(
             sources=sources,
             policy=PersonalDataPolicy(settings),
             columns=offered_columns,
             types=_words(base_file.table, source=sources.source(base_part)),
         )
-        base, benchmark = (
+        base, *benchmarks = (
             pa.Table.from_batches(offered.checked(record_batches(file.table), part))
-            for file, part in ((base_file, base_part), (benchmark_file, benchmark_part))
+            for file, part in zip([base_file, *benchmark_files], [base_part, *sources.benchmarks], strict=True)
         )
         # The types that contributions are read as: Parquet may keep the base's times in another unit.
         read_as = pa.schema([(name, arrow_type(offered.types[name])) for name in offered_columns.names])
-        base, benchmark = base.cast(read_as), benchmark.cast(read_as)
-        found = offered.searched_before(base, benchmark)
+        base, *benchmarks = (table.cast(read_as) for table in (base, *benchmarks))
+        found = offered.searched_before(base, benchmarks)
         columns = offered.policy.columns_left(offered_columns, found, source=sources.source(base_part))
-        base, benchmark = (
+        base, *benchmarks = (
             pa.Table.from_batches(offered.policy.treated(record_batches(table), found=found)).select(columns.names)
-            for table in (base, benchmark)
+            for table in (base, *benchmarks)
         )
         with ParquetSink(path, base.schema) as sink:
             integrator = Integrator(
                 base,
-                benchmark,
+                pa.concat_tables(benchmarks),
                 columns=columns,
                 policy=integration_policy(settings),
                 sink=sink,
@@ -108,9 +113,10 @@ def write_integrated(settings: DataSettings, path: Path, *, reader: TableReader 
                     source=sources.source(base_part), files=tuple((file.sha256, file.rows) for file in base_file.files)
                 ),
                 sample_rows=base_part.sample_rows,
+                benchmark_parts=[table.num_rows for table in benchmarks],
             )
             del base, base_file
-            for part in parts:
+            for part in sources.contributions:
                 with offered.opened(part) as stream:
                     rows = offered.policy.treated(offered.checked(stream, part), found=found)
                     chosen = (batch.select(columns.names) for batch in rows)
@@ -163,14 +169,14 @@ class _OfferedRows:
         if scanner:
             self.policy.require(scanner.counts(), source=source)
 
-    def searched_before(self, base: pa.Table, benchmark: pa.Table) -> list[PersonalDataCount]:
+    def searched_before(self, base: pa.Table, benchmarks: Sequence[pa.Table]) -> list[PersonalDataCount]:
         """What all tables hold, for a policy that takes it out; the contributions are read for it once more."""
         if not self.policy.treats:
             return []
-        base_part, benchmark_part, *parts = self.sources.parts
-        found = self.policy.find(record_batches(base), source=self.sources.source(base_part))
-        found += self.policy.find(record_batches(benchmark), source=self.sources.source(benchmark_part))
-        for part in parts:
+        found = self.policy.find(record_batches(base), source=self.sources.source(self.sources.base))
+        for part, table in zip(self.sources.benchmarks, benchmarks, strict=True):
+            found += self.policy.find(record_batches(table), source=self.sources.source(part))
+        for part in self.sources.contributions:
             with self.opened(part) as stream:
                 used = (batch.select(self.columns.names) for batch in stream)
                 found += self.policy.find(used, source=self.sources.source(part))

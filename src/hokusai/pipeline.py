@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import json
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,10 +21,17 @@ from hokusai.models.trainers import make_trainer
 from hokusai.records import EvaluationIdentity
 from hokusai.steps.baseline_loader import load_baseline_model
 from hokusai.steps.baseline_matching import match_baseline
+from hokusai.steps.benchmark_rows import benchmark_rows
+from hokusai.steps.benchmark_use import BenchmarkUse
+from hokusai.steps.chosen_metrics import chosen_metrics
 from hokusai.steps.data_integration import integrate_contributed_data
-from hokusai.steps.delta_computation import compare_and_output_delta, deciding_metric, delta_metrics, model_tags
-from hokusai.steps.evaluation import chosen_metrics, evaluate_on_benchmark
+from hokusai.steps.decision_rule import decision_rule, record_rule
+from hokusai.steps.delta_computation import compare_and_output_delta, delta_metrics, model_tags
+from hokusai.steps.delta_document import require_writable
+from hokusai.steps.delta_settings import deciding_metric
+from hokusai.steps.evaluation import evaluate_on_benchmark
 from hokusai.steps.hyperparameter_search import require_space
+from hokusai.steps.interim_scores import InterimScores
 from hokusai.steps.model_training import train_new_model
 from hokusai.tracking import naming
 from hokusai.tracking.mlflow_config import resolve_store
@@ -52,17 +60,41 @@ def evaluate_contribution(
     now: datetime,
     tables: Mapping[str, object] | None = None,
     folder: Path | None = None,
+    benchmark: BenchmarkUse | None = None,
 ) -> DeltaReport:
     """Measure what the contributed data is worth, one tracked step at a time."""
     trainer, metric, metrics = _resolve_names(config, folder)
+    benchmark = benchmark or BenchmarkUse(config.delta)
     with tracker.start(_source_tags()) as parent:
         parent.log_parameters(_parameters(config, trainer=trainer, metric=metric))
         with parent.child("load_baseline_model") as step:
             baseline = load_baseline_model(config.baseline, registry=registry, run=step)
         with parent.child("integrate_contributed_data") as step:
-            data = integrate_contributed_data(config.data, reader=reader, tables=tables, now=now, run=step)
+            columns = config.evaluation.benchmark_columns
+            data = integrate_contributed_data(
+                config.data, reader=reader, tables=tables, benchmark_columns=columns, now=now, run=step
+            )
             positive = config.evaluation.positive_class
             baseline = match_baseline(baseline, data=data, task=trainer.task, positive_class=positive, run=step)
+            half = benchmark.open(
+                data,
+                metric=metric,
+                group=config.evaluation.group or config.evaluation.query,
+                evaluation=identity.evaluation,
+            )
+            rows = benchmark_rows(config.evaluation, data, task=trainer.task, baseline=baseline, decision_half=half)
+        rule = decision_rule(
+            config.delta,
+            metric=metric,
+            evaluation=config.evaluation,
+            training=config.training,
+            is_random=trainer.is_random,
+            data=data,
+            decisions=benchmark.decisions,
+            alpha=benchmark.alpha,
+        )
+        record_rule(rule, run=parent)
+        benchmark.spend(rule)
         with parent.child("train_new_model") as step:
             models = train_new_model(
                 config.training,
@@ -70,23 +102,28 @@ def evaluate_contribution(
                 data=data,
                 metric=metric,
                 positive_class=positive,
+                interim=InterimScores(rule, settings=config.evaluation, metrics=metrics, rows=rows, data=data),
                 run=step,
             )
+        history = benchmark.history()
         with parent.child("evaluate_on_benchmark") as step:
             scores = evaluate_on_benchmark(
-                config.evaluation, metrics=metrics, baseline=baseline, models=models, data=data, run=step
+                config.evaluation, metrics=metrics, rows=rows, baseline=baseline, models=models, data=data, run=step
             )
         with parent.child("compare_and_output_delta") as step:
             report = compare_and_output_delta(
                 config.delta,
-                metric=metric.name,
+                rule=rule,
                 identity=identity,
                 baseline=baseline,
                 models=models,
                 scores=scores,
                 data=data,
+                number=benchmark.number,
+                history=history,
                 run=step,
             )
+        benchmark.close(report.decision.outcome)
         _log_headline(report, models=models, run=parent)
         return report
 
@@ -165,7 +202,9 @@ def _run(
             registered_model=settings.registered_model.format(project=config.project),
             delta_file=config.delta.output or session.folder / "delta.json",
         )
-        registry = ModelRegistry(resolve_store(settings), registry_uri=settings.registry_uri)
+        require_writable(identity.delta_file)
+        uri = resolve_store(settings)
+        registry = ModelRegistry(uri, registry_uri=settings.registry_uri)
         report = evaluate_contribution(
             config,
             identity=identity,
@@ -175,6 +214,9 @@ def _run(
             now=datetime.now(UTC),
             tables=tables,
             folder=folder,
+            benchmark=BenchmarkUse(
+                config.delta, shipping=session.shipping, uri=uri, registry_uri=settings.registry_uri
+            ),
         )
     summary = session.summary
     if summary is not None and not summary.shipped and settings.on_outage == "fail":
@@ -188,7 +230,8 @@ def _resolve_names(config: PipelineConfig, folder: Path | None) -> tuple[Trainer
     trainer = make_trainer(config.training.estimator, config.training.parameters, folder=folder)
     require_space(config.training.tuning, trainer)
     deciding = deciding_metric(config.delta, task=trainer.task)
-    metrics = chosen_metrics(config.evaluation, task=trainer.task, deciding=deciding)
+    guards = [guard.metric for guard in config.delta.guards]
+    metrics = chosen_metrics(config.evaluation, task=trainer.task, deciding=deciding, guards=guards, folder=folder)
     return trainer, next(metric for metric in metrics if metric.name == deciding), metrics
 
 
@@ -216,6 +259,7 @@ def _log_headline(report: DeltaReport, *, models: TrainedModels, run: Run) -> No
         {
             naming.DECISION_TAG: report.decision.outcome,
             naming.DECISION_REASON_TAG: report.decision.reason,
+            naming.EXPLORATORY_TAG: json.dumps(report.decision.is_exploratory),
             "mlflow.note.content": f"**{report.decision.outcome}**: {report.decision.reason}",
         }
     )

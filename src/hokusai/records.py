@@ -26,28 +26,44 @@ __all__ = [
     "SEVERITIES",
     "Arm",
     "BaselineModel",
+    "BenchmarkAnswer",
+    "BenchmarkHistory",
+    "BenchmarkQuestion",
     "BenchmarkScores",
+    "BenchmarkSubset",
     "CheckReport",
     "ContributionCounts",
+    "CrossCheck",
     "DatasetContext",
     "DatasetFile",
     "DatasetVersion",
     "Decision",
+    "DecisionRule",
+    "DecoyTest",
     "DeltaReport",
     "EvaluationIdentity",
     "FailedFit",
     "Finding",
     "FittedModel",
+    "Guard",
+    "GuardVerdict",
     "IntegratedData",
     "Metric",
     "MetricDelta",
+    "MetricRole",
     "MetricScores",
+    "MetricTask",
     "ModelFile",
     "ModelVersion",
+    "NegativeControl",
     "Outcome",
     "Predictions",
+    "RightAnswers",
     "RunReference",
     "Severity",
+    "SubsetDeltas",
+    "SubsetKind",
+    "SubsetScores",
     "Task",
     "TrackingSummary",
     "TrainedModel",
@@ -56,8 +72,11 @@ __all__ = [
 ]
 
 Task = Literal["classification", "regression"]
-Arm = Literal["control", "candidate", "baseline"]
+MetricTask = Literal["classification", "regression", "ranking"]
+Arm = Literal["control", "candidate", "baseline", "shuffled_labels", "base_resample"]
 Outcome = Literal["accept", "reject", "not enough evidence"]
+MetricRole = Literal["primary", "guard", "secondary"]
+SubsetKind = Literal["benchmark", "slice", "without overlap", "feedback", "decision"]
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 """From the highest to the lowest."""
@@ -78,7 +97,7 @@ class Metric:
 
     Attributes:
         name: The name it is logged under, scikit-learn's where there is one.
-        task: The kind of problem it belongs to.
+        task: The kind of problem it belongs to; ``ranking`` goes with both others where rows belong to queries.
         higher_is_better: Whether a larger value is a better one.
         unit: What the value counts: ``fraction``, ``nats``, ``label unit`` or ``none``.
         lower: The smallest possible value, or None.
@@ -86,7 +105,7 @@ class Metric:
     """
 
     name: str
-    task: Task
+    task: MetricTask
     higher_is_better: bool
     unit: str
     lower: float | None = None
@@ -351,6 +370,25 @@ class ContributionCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecoyTest:
+    """Whether a contribution holds more rows of the benchmark than of a decoy that was drawn from the same pool.
+
+    Attributes:
+        contribution: The contribution's name.
+        benchmark_hits: Different benchmark rows that were met among its rows.
+        decoy_hits: Different decoy rows that were met.
+        p_value: One-sided probability of so many benchmark rows among all that were met, if none had leaked.
+        alarm: Whether that is below the level of the test.
+    """
+
+    contribution: str
+    benchmark_hits: int
+    decoy_hits: int
+    p_value: float
+    alarm: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IntegratedData:
     """The tables of one evaluation, of one schema, free of benchmark rows.
 
@@ -366,6 +404,11 @@ class IntegratedData:
             file, ``source_row`` in it, counted from 1.
         overlapping: Shape (benchmark rows,): whether a row of the base or of a contribution, as they were offered,
             equals or nearly equals this benchmark row.
+        benchmark_parts: Name and number of rows of each benchmark, in the order in which their rows stand in
+            ``benchmark``; the first decides.
+        benchmark_columns: Row by row of ``benchmark``, the columns that say how it is scored, such as groups and
+            weights; None when there are none.
+        decoy_tests: Whether a contribution holds more rows of the benchmark than chance explains.
         sample_weight: The column of training weights, which is no feature; None where every row weighs the same.
         notes: What the screening could not decide, one sentence each.
     """
@@ -379,6 +422,9 @@ class IntegratedData:
     counts: tuple[ContributionCounts, ...]
     provenance: pa.Table
     overlapping: NDArray[np.bool_]
+    benchmark_parts: tuple[tuple[str, int], ...] = ()
+    benchmark_columns: pa.Table | None = None
+    decoy_tests: tuple[DecoyTest, ...] = ()
     sample_weight: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -412,6 +458,8 @@ class TrainedModels:
         model_name: Name under which the candidate of the first seed was logged.
         model_sha256: SHA-256 of that candidate's model file.
         failures: Fits that did not succeed; the seed is left out in both arms.
+        negative_controls: Fits of the arms that should gain nothing, when they were asked for.
+        looks: How often the candidate was looked at before training ended; 0 when the number of seeds was fixed.
         notes: What a reader of the scores should know, such as a class that the base lacks; one sentence each.
     """
 
@@ -424,20 +472,28 @@ class TrainedModels:
     model_name: str
     model_sha256: str
     failures: tuple[FailedFit, ...] = ()
+    negative_controls: Mapping[Arm, tuple[FittedModel, ...]] = field(default_factory=dict)
+    looks: int = 0
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricScores:
-    """One metric of one arm over its seeds.
+    """One metric of one arm over its fits, on one set of benchmark rows.
 
     Attributes:
-        values: Shape (seeds,): the metric of each fit.
-        influence: Shape (seeds, rows): centred influence of every benchmark row on each value.
+        values: Shape (fits,): the metric of each fit.
+        influence: Shape (units,): the mean over the fits of every unit's influence; a unit is a benchmark row or, where
+            rows belong together, a group of them.
+        mean_square: Mean square of the influence over units and fits: the scale that rounding errors have.
+        interaction: The variance of the mean value over seeds that is there because seeds act differently on different
+            units.
     """
 
     values: NDArray[np.float64]
     influence: NDArray[np.float64]
+    mean_square: float
+    interaction: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -456,22 +512,93 @@ class UndefinedMetric:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkSubset:
+    """A set of benchmark rows on which models are scored.
+
+    Attributes:
+        name: The benchmark's name, ``COLUMN=VALUE`` for a slice, else the same as the kind.
+        kind: ``benchmark``: all rows of one benchmark. ``slice``: those with one value of a column.
+            ``without overlap``: those that no offered row equals or nearly equals. ``feedback`` and ``decision``: the
+            halves of a benchmark that is split by a key.
+        rows: Number of rows.
+        units: Number of groups of rows that belong together; of rows where none do.
+        is_weighted: Whether some rows count more than others.
+    """
+
+    name: str
+    kind: SubsetKind
+    rows: int
+    units: int
+    is_weighted: bool = False
+
+    @property
+    def has_equal_rows(self) -> bool:
+        """Whether every row stands alone and counts the same, as exact methods for counts of rows need it."""
+        return self.units == self.rows and not self.is_weighted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RightAnswers:
+    """Which rows an arm's classifiers have right.
+
+    Attributes:
+        share: Shape (rows,): the share of the arm's fits that have the row right.
+        first: Shape (rows,): whether the fit of the first seed has.
+    """
+
+    share: NDArray[np.float64]
+    first: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubsetScores:
+    """Scores of every arm on one set of benchmark rows.
+
+    Attributes:
+        subset: Which rows.
+        scores: By arm and metric name; a pair that is undefined is not there.
+        undefined: Every pair that has no value, with the reason.
+        class_rows: Pairs of class and number of its rows, for the classes that occur; empty for regression.
+        right: By arm; empty for regression.
+    """
+
+    subset: BenchmarkSubset
+    scores: Mapping[Arm, Mapping[str, MetricScores]]
+    undefined: tuple[UndefinedMetric, ...]
+    class_rows: tuple[tuple[str, int], ...] = ()
+    right: Mapping[Arm, RightAnswers] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkScores:
-    """Scores of every arm on the benchmark.
+    """Scores of every arm on the benchmark and on parts of it.
 
     Attributes:
         metrics: The metrics that were asked for.
-        scores: By arm and metric name; a pair that is undefined is not there.
-        undefined: Every pair that has no value, with the reason.
+        subsets: The rows that decide first, then every other set of rows.
         is_random: Whether the trainer's result depends on its seed.
-        rows: Number of benchmark rows.
+        positive_class: The positive one of two classes; empty where there are not two.
     """
 
     metrics: tuple[Metric, ...]
-    scores: Mapping[Arm, Mapping[str, MetricScores]]
-    undefined: tuple[UndefinedMetric, ...]
+    subsets: tuple[SubsetScores, ...]
     is_random: bool
-    rows: int
+    positive_class: str = ""
+
+    @property
+    def deciding(self) -> SubsetScores:
+        """The scores on the rows that decide."""
+        return self.subsets[0]
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the rows that decide give no other answer than the decision."""
+        return self.deciding.subset.kind == "decision"
+
+    @property
+    def shown(self) -> SubsetScores:
+        """The scores that are reported: those that decide, or those of the feedback half where these are sealed."""
+        return self.subsets[1] if self.is_sealed else self.subsets[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -515,6 +642,12 @@ class MetricDelta:
         confidence: The interval's confidence level.
         standard_error: Of the gain, over benchmark rows and training seeds; None where there is none.
         degrees_of_freedom: Of the t quantile behind the interval; None where there is none.
+        role: ``primary`` for the metric that decides, ``guard`` for one that must not get worse, else ``secondary``.
+        row_variance: What other benchmark rows add to the variance of the gain; None where there is none.
+        reference_seed_variance: What other seeds of the reference add.
+        candidate_seed_variance: What other seeds of the candidate add.
+        p_value: Two-sided, of no gain; None where there is no interval.
+        adjusted_p_value: The same after Holm's correction over all secondary metrics; None for others.
     """
 
     metric: Metric
@@ -526,6 +659,12 @@ class MetricDelta:
     confidence: float
     standard_error: float | None
     degrees_of_freedom: float | None
+    role: MetricRole = "secondary"
+    row_variance: float | None = None
+    reference_seed_variance: float | None = None
+    candidate_seed_variance: float | None = None
+    p_value: float | None = None
+    adjusted_p_value: float | None = None
 
     @property
     def gain(self) -> float:
@@ -541,6 +680,73 @@ class MetricDelta:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """A metric that must not get worse by more than a margin.
+
+    Attributes:
+        metric: Its name.
+        margin: How much worse it may get, in the metric's unit.
+    """
+
+    metric: str
+    margin: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRule:
+    """What was fixed before the candidate was trained: how its scores become a decision.
+
+    Attributes:
+        metric: The metric that decides.
+        minimum_gain: The bar, in the metric's unit, towards better.
+        confidence: Two-sided level of the interval that decides; half of the rest is the chance to accept a
+            contribution that is worth no more than the bar.
+        guards: Metrics that must not get worse.
+        minimum_seeds: The fewest fits per arm of a trainer whose result depends on its seed.
+        minimum_positives: The fewest benchmark rows of each class that the metric is about.
+        minimum_discordant_rows: The fewest rows that only one arm has right, for metrics of predicted classes.
+        seeds: Seeds of the candidate's fits, at most.
+        control_seeds: Seeds of the control's fits, at most.
+        looks: Numbers of seeds after which it may be decided early; empty when the number is fixed.
+        benchmark_sha256: Content digest of the benchmark.
+        rows: ``benchmark``, or ``decision half`` of a benchmark that is split.
+        decisions: How many decisions the benchmark was declared for; None where none were.
+        scoring: Canonical JSON of everything else that the scores depend on, such as the positive class, weights and
+            groups.
+    """
+
+    metric: str
+    minimum_gain: float
+    confidence: float
+    guards: tuple[Guard, ...] = ()
+    minimum_seeds: int = 3
+    minimum_positives: int = 50
+    minimum_discordant_rows: int = 25
+    seeds: int = 1
+    control_seeds: int = 1
+    looks: tuple[int, ...] = ()
+    benchmark_sha256: str = ""
+    rows: Literal["benchmark", "decision half"] = "benchmark"
+    decisions: int | None = None
+    scoring: str = "{}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardVerdict:
+    """Whether a guarded metric got worse.
+
+    Attributes:
+        metric: The metric.
+        margin: How much worse it might get.
+        verdict: ``kept``, ``worse``, or ``unclear`` when the interval contains the margin or there is none.
+    """
+
+    metric: str
+    margin: float
+    verdict: Literal["kept", "worse", "unclear"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """Whether the contribution clears the bar that was set beforehand.
 
@@ -549,12 +755,103 @@ class Decision:
         metric: The metric that decided.
         minimum_gain: The bar, in the metric's unit.
         reason: One sentence that a person understands.
+        is_exploratory: Whether nothing limits how often the benchmark may be asked, so that one acceptance in forty is
+            to be expected of contributions that are worth nothing.
+        rule_sha256: SHA-256 of the decision rule, as it was recorded before the candidate was trained.
+        confidence: Level of the interval that decided.
+        guards: What became of the guarded metrics.
+        minimum_detectable_effect: The smallest gain above the bar that would be found four times out of five with this
+            benchmark and these seeds, in the metric's unit; None where nothing tells.
+        rows_needed: Benchmark rows with which the same gain would be decided four times out of five; None where it is
+            decided already, or no number would do.
+        seeds_needed: Seeds per arm with which it would.
+        number: Which of the declared decisions this was; None where none were declared.
+        decisions: How many were declared.
+        not_concluded: What cannot be concluded, one sentence each.
     """
 
     outcome: Outcome
     metric: str
     minimum_gain: float
     reason: str
+    is_exploratory: bool = True
+    rule_sha256: str = ""
+    confidence: float = 0.95
+    guards: tuple[GuardVerdict, ...] = ()
+    minimum_detectable_effect: float | None = None
+    rows_needed: int | None = None
+    seeds_needed: int | None = None
+    number: int | None = None
+    decisions: int | None = None
+    not_concluded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossCheck:
+    """The gain of the metric that decides, by another method than the one that decided.
+
+    Attributes:
+        method: ``bootstrap``, ``tango`` or ``mcnemar``.
+        what: What it is about, one sentence.
+        gain_lower: Lower end of its interval; None for a test.
+        gain_upper: Upper end.
+        p_value: Two-sided, of no gain; None for an interval.
+    """
+
+    method: str
+    what: str
+    gain_lower: float | None = None
+    gain_upper: float | None = None
+    p_value: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubsetDeltas:
+    """Every metric against the control on one set of benchmark rows.
+
+    Attributes:
+        subset: Which rows.
+        deltas: The deltas.
+        undefined: Metrics without a value, with the reason.
+    """
+
+    subset: BenchmarkSubset
+    deltas: tuple[MetricDelta, ...]
+    undefined: tuple[UndefinedMetric, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NegativeControl:
+    """A contribution that should gain nothing, measured like the real one.
+
+    Attributes:
+        arm: What it is.
+        delta: The metric that decides, against the control; None where it is undefined.
+        outcome: What the same rule would have decided.
+    """
+
+    arm: Arm
+    delta: MetricDelta | None
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkHistory:
+    """Earlier evaluations on the same benchmark, as the tracking store has them.
+
+    Attributes:
+        evaluations: How many there are.
+        metric: The metric that decides here; the values are those of the evaluations that recorded it.
+        best: The best value of a candidate; None where there is none.
+        median: The median of the candidates' values.
+        latest: The value of the last one.
+    """
+
+    evaluations: int
+    metric: str
+    best: float | None = None
+    median: float | None = None
+    latest: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -613,6 +910,36 @@ class EvaluationIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkQuestion:
+    """What the tracking store is asked about a benchmark.
+
+    Attributes:
+        digest: The benchmark's content digest.
+        metric: The metric that decides.
+        higher_is_better: Whether a larger value of it is a better one.
+        evaluation: The evaluation that asks, which is none of the earlier ones.
+    """
+
+    digest: str
+    metric: str
+    higher_is_better: bool
+    evaluation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkAnswer:
+    """What the tracking store knows of a benchmark.
+
+    Attributes:
+        is_split: Whether it is split into halves, so that only who has the key may use it.
+        history: Earlier evaluations on it.
+    """
+
+    is_split: bool
+    history: BenchmarkHistory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeltaReport:
     """What the contributed data is worth to the model: the answer of one evaluation.
 
@@ -627,6 +954,12 @@ class DeltaReport:
         overlapping_rows: Benchmark rows that were met among the offered rows, exactly or nearly.
         notes: What a reader of the numbers should know, such as what the screening could not decide; one sentence each.
         model_sha256: SHA-256 of the candidate's model file; empty when none was kept.
+        subsets: The deltas on other sets of benchmark rows; without the rows that overlap always.
+        cross_checks: The deciding metric by other methods.
+        negative_controls: What contributions that should gain nothing gained, when that was asked for.
+        decoy_tests: Whether a contribution holds more rows of the benchmark than chance explains.
+        history: Earlier evaluations on this benchmark; None where the store could not be asked.
+        answer_step: What every number was rounded to, as a fraction of its unit; None where none was.
         tracking: Where the record is; None until the evaluation has ended.
     """
 
@@ -640,6 +973,12 @@ class DeltaReport:
     overlapping_rows: int = 0
     notes: tuple[str, ...] = ()
     model_sha256: str = ""
+    subsets: tuple[SubsetDeltas, ...] = ()
+    cross_checks: tuple[CrossCheck, ...] = ()
+    negative_controls: tuple[NegativeControl, ...] = ()
+    decoy_tests: tuple[DecoyTest, ...] = ()
+    history: BenchmarkHistory | None = None
+    answer_step: float | None = None
     tracking: TrackingSummary | None = None
 
     @property

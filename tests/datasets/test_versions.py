@@ -268,6 +268,8 @@ def test_a_manifest_names_no_folder_and_no_credential_of_anybody(source: str, to
     [
         (example(), "datasets/contribution.dream.croissant.json"),
         (example(context="base", name="base"), "datasets/base.croissant.json"),
+        (example(context="benchmark", name="benchmark"), "datasets/benchmark.croissant.json"),
+        (example(context="benchmark", name="north"), "datasets/benchmark.north.croissant.json"),
         (example(context="integrated", name="integrated"), "datasets/integrated.croissant.json"),
     ],
 )

@@ -6,8 +6,10 @@ import dataclasses
 import io
 import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,26 +30,27 @@ from hokusai.records import (
     Predictions,
     TrainedModels,
 )
-from hokusai.steps.delta_computation import (
-    DELTA_FORMAT,
-    DeltaSettings,
-    compare_and_output_delta,
-    deciding_metric,
-    delta_metrics,
-    model_tags,
-)
-from hokusai.steps.evaluation import EvaluationSettings, chosen_metrics, evaluate_on_benchmark
+from hokusai.steps.benchmark_rows import benchmark_rows
+from hokusai.steps.chosen_metrics import chosen_metrics
+from hokusai.steps.decision_rule import decision_rule
+from hokusai.steps.delta_computation import compare_and_output_delta, delta_metrics, model_tags
+from hokusai.steps.delta_document import DELTA_FORMAT
+from hokusai.steps.delta_settings import DeltaSettings, deciding_metric
+from hokusai.steps.evaluation import evaluate_on_benchmark
+from hokusai.steps.evaluation_settings import EvaluationSettings
 from hokusai.steps.model_training import TrainingSettings, train_new_model
 from hokusai.tracking.journal import MemoryJournal
 from hokusai.tracking.operations import LogArtifact, LogMetrics, LogModel, LogParameters
 from hokusai.tracking.run import Tracker
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from numpy.typing import NDArray
 
     from hokusai.records import BenchmarkScores, DeltaReport, FittedModel
 
 CLASSES = ("no", "yes")
+ROOT = Path(__file__).parents[2]
+DELTA_SCHEMA = json.loads((ROOT / "docs" / "formats" / "delta-1.schema.json").read_text(encoding="utf-8"))
 
 
 class Recited:
@@ -59,11 +62,11 @@ class Recited:
         self.features: tuple[str, ...] = ("x",)
 
     def predict(self, table: pa.Table, *, classes: tuple[str, ...]) -> Predictions:
-        """Recite."""
-        assert table.num_rows == len(self.answers)
+        """Recite; rows are known by their number, which is their only feature."""
+        answers = [self.answers[int(row)] for row in table["x"].to_pylist()]
         if not classes:
-            return Predictions(predicted=np.array(self.answers, dtype=np.float64))
-        codes = np.array([classes.index(each) for each in self.answers])
+            return Predictions(predicted=np.array(answers, dtype=np.float64))
+        codes = np.array([classes.index(each) for each in answers])
         sure = np.full((len(codes), len(classes)), 0.1 / (len(classes) - 1))
         sure[np.arange(len(codes)), codes] = 0.9
         return Predictions(predicted=codes, probabilities=sure)
@@ -115,32 +118,65 @@ class Steps:
             model_sha256="0a" * 32,
         )
 
-    def score(self, own: EvaluationSettings | None = None, *, metrics: tuple[str, ...] = ("accuracy",)) -> Any:
+    def score(
+        self,
+        own: EvaluationSettings | None = None,
+        *,
+        metrics: tuple[str, ...] = ("accuracy",),
+        decision_half: NDArray[np.bool_] | None = None,
+    ) -> BenchmarkScores:
         """Run step 4."""
+        own = own or EvaluationSettings()
+        baseline = BaselineModel(source="given", model=self.baseline)
+        rows = benchmark_rows(own, self.data, task=self.models.task, baseline=baseline, decision_half=decision_half)
         with Tracker(self.journal, evaluation="e", run_name="r").start() as run:
             return evaluate_on_benchmark(
-                own or EvaluationSettings(),
+                own,
                 metrics=[METRICS[name] for name in metrics],
-                baseline=BaselineModel(source="given", model=self.baseline),
+                rows=rows,
+                baseline=baseline,
                 models=self.models,
                 data=self.data,
                 run=run,
             )
 
-    def decide(self, delta_file: Path, own: DeltaSettings | None = None, *, metric: str = "accuracy") -> DeltaReport:
-        """Run steps 4 and 5."""
-        scores: BenchmarkScores = self.score(metrics=(metric,))
+    def decide(
+        self,
+        delta_file: Path,
+        own: DeltaSettings | None = None,
+        *,
+        metric: str = "accuracy",
+        metrics: tuple[str, ...] = (),
+        evaluation: EvaluationSettings | None = None,
+        decision_half: NDArray[np.bool_] | None = None,
+        decisions: int | None = None,
+    ) -> DeltaReport:
+        """Run steps 4 and 5, on fewer rows than a real decision needs."""
+        own = own or DeltaSettings(minimum_positives=1, minimum_discordant_rows=1)
+        evaluation = evaluation or EvaluationSettings()
+        scores = self.score(evaluation, metrics=metrics or (metric,), decision_half=decision_half)
         identity = EvaluationIdentity(project="p", evaluation="e", registered_model="m", delta_file=delta_file)
+        rule = decision_rule(
+            own,
+            metric=METRICS[metric],
+            evaluation=evaluation,
+            training=TrainingSettings(seeds=len(self.candidates)),
+            is_random=self.is_random,
+            data=self.data,
+            decisions=decisions,
+            alpha=None if decisions is None else 0.05 / decisions,
+        )
         with Tracker(self.journal, evaluation="e", run_name="r").start() as run:
             return compare_and_output_delta(
-                own or DeltaSettings(),
-                metric=metric,
+                own,
+                rule=rule,
                 identity=identity,
                 baseline=BaselineModel(source="given", model=self.baseline),
                 models=self.models,
                 scores=scores,
                 data=self.data,
                 run=run,
+                number=None if decisions is None else 1,
             )
 
     def artifact(self, path: str) -> bytes:
@@ -221,7 +257,7 @@ def test_every_fit_of_every_arm_is_scored_and_kept_row_by_row() -> None:
         baseline=Recited(right_in(10)),
     )
     scores = steps.score()
-    values = {arm: list(each["accuracy"].values) for arm, each in scores.scores.items()}
+    values = {arm: list(each["accuracy"].values) for arm, each in scores.deciding.scores.items()}
     assert values == {"control": [0.5, 0.75], "candidate": [1.0, 0.95], "baseline": [0.25]}
     table = pq.read_table(io.BytesIO(steps.artifact("row_scores.parquet"))).to_pydict()
     assert table["label"] == LABELS
@@ -246,7 +282,7 @@ def test_rows_of_a_regression_are_kept_as_numbers() -> None:
     model = Recited(["1.5", "2", "4"], classes=())
     steps = Steps(integrated(labels), controls=[model], candidates=[model])
     scores = steps.score(metrics=("rmse", "mae"))
-    assert scores.scores["control"]["mae"].values[0] == pytest.approx(0.5 / 3)
+    assert scores.deciding.scores["control"]["mae"].values[0] == pytest.approx(0.5 / 3)
     table = pq.read_table(io.BytesIO(steps.artifact("row_scores.parquet"))).to_pydict()
     assert table["candidate.0.predicted"] == [1.5, 2.0, 4.0]
 
@@ -257,14 +293,15 @@ def test_the_positive_class_is_the_greater_one_or_the_one_that_was_named() -> No
     for name in ("", "yes", "no"):
         steps = Steps(integrated(LABELS), controls=answers, candidates=answers)
         scores = steps.score(EvaluationSettings(positive_class=name), metrics=("recall",))
-        precision[name] = float(scores.scores["control"]["recall"].values[0])
+        precision[name] = float(scores.deciding.scores["control"]["recall"].values[0])
     assert precision == {"": 1.0, "yes": 1.0, "no": 0.0}
 
 
 @pytest.mark.parametrize("classes", [CLASSES, ("maybe", "no", "yes")])
 def test_a_positive_class_that_there_is_not_is_refused(classes: tuple[str, ...]) -> None:
     answers = [Recited(LABELS, classes=classes)]
-    steps = Steps(integrated(LABELS), controls=answers, candidates=answers)
+    labels = LABELS if classes == CLASSES else ["maybe", *LABELS[1:]]
+    steps = Steps(integrated(labels), controls=answers, candidates=answers)
     name = "perhaps" if classes == CLASSES else "yes"
     with pytest.raises(ConfigurationError) as caught:
         steps.score(EvaluationSettings(positive_class=name))
@@ -278,7 +315,7 @@ def test_a_baseline_with_a_class_of_its_own_is_scored_beside_the_others() -> Non
         candidates=[Recited(LABELS)],
         baseline=Recited(["maybe"] * 4 + LABELS[4:], classes=("maybe", "no", "yes")),
     )
-    assert steps.score().scores["baseline"]["accuracy"].values[0] == 0.9
+    assert steps.score().deciding.scores["baseline"]["accuracy"].values[0] == 0.9
 
 
 def test_all_metrics_of_the_task_are_computed_unless_some_are_named_and_the_deciding_one_always() -> None:
@@ -313,12 +350,10 @@ def test_the_report_is_written_as_a_document_of_its_format_and_recorded_as_the_s
     assert content == steps.artifact("delta.json")
     document = json.loads(content)
     assert document["format"] == DELTA_FORMAT
-    assert document["decision"] == {
-        "outcome": "accept",
-        "metric": "accuracy",
-        "minimum_gain": 0.0,
-        "reason": report.decision.reason,
-    }
+    jsonschema.validate(document, DELTA_SCHEMA, cls=jsonschema.Draft202012Validator)
+    decision = document["decision"]
+    assert (decision["outcome"], decision["metric"], decision["minimum_gain"]) == ("accept", "accuracy", 0.0)
+    assert (decision["reason"], decision["is_exploratory"]) == (report.decision.reason, True)
     (values,) = document["deltas"]
     assert (values["baseline"], values["candidate"], values["gain"], values["relative_gain"]) == (0.5, 1.0, 0.5, 1.0)
     assert values["gain_lower"] == report.delta.gain_lower
@@ -349,7 +384,9 @@ def test_the_outcome_follows_from_the_interval_and_the_bar(
     tmp_path: Path, control: int, candidate: int, bar: float
 ) -> None:
     steps = Steps(integrated(LABELS), controls=[Recited(right_in(control))], candidates=[Recited(right_in(candidate))])
-    report = steps.decide(tmp_path / "delta.json", DeltaSettings(minimum_gain=bar))
+    report = steps.decide(
+        tmp_path / "delta.json", DeltaSettings(minimum_gain=bar, minimum_positives=1, minimum_discordant_rows=1)
+    )
     delta = report.delta
     assert delta.gain == pytest.approx((candidate - control) / 40)
     assert delta.gain_lower is not None

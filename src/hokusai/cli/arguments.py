@@ -30,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_audit_command(commands)
     _add_experiment_commands(commands)
     _add_model_commands(commands)
+    _add_benchmark_commands(commands)
     _add_journal_commands(commands)
     return parser
 
@@ -231,6 +232,36 @@ def _add_retrieval_commands(group: argparse._SubParsersAction[argparse.ArgumentP
         "--dataset", metavar="DATASET", help="a content digest, its first characters, or the name of who contributed it"
     )
     for parser in (every, show, pull, verify, diff, lineage):
+        parser.add_argument("--json", action="store_true", help="print it as JSON")
+        _add_store(parser)
+
+
+def _add_benchmark_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    group = _group(commands, "benchmark", "split a benchmark, declare its decisions, and see what is left of them")
+    naming = "a benchmark's file, or its content digest or the first 8 characters of it (default: data.benchmark)"
+
+    show = _command(group, "benchmark", "show", "print what a benchmark was declared for and what is left of it")
+    show.add_argument("benchmark", nargs="?", default="", metavar="BENCHMARK", help=naming)
+    split = _command(group, "benchmark", "split", "split a benchmark by a secret key, once, for a number of decisions")
+    split.set_defaults(benchmark="")
+    split.add_argument("--decisions", type=int, required=True, metavar="N", help="it decides N times at most")
+    split.add_argument(
+        "--alpha",
+        type=float,
+        default=0.05,
+        metavar="X",
+        help="probability that any of them accepts a worthless contribution (default: 0.05)",
+    )
+    split.add_argument(
+        "--key-file", metavar="FILE", help="the key; made if it is not there (default: benchmark.key beside the file)"
+    )
+    split.add_argument("--note", default="", metavar="TEXT", help="why; kept in the ledger")
+    budget = _command(group, "benchmark", "budget", "print how many decisions are left, and who spent the others")
+    budget.add_argument("benchmark", nargs="?", default="", metavar="BENCHMARK", help=naming)
+    retire = _command(group, "benchmark", "retire", "decide nothing on a benchmark any more")
+    retire.add_argument("benchmark", nargs="?", default="", metavar="BENCHMARK", help=naming)
+    retire.add_argument("--reason", required=True, metavar="TEXT", help="why; kept in the ledger")
+    for parser in (show, split, budget, retire):
         parser.add_argument("--json", action="store_true", help="print it as JSON")
         _add_store(parser)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from hokusai.records import ContributionCounts, DeltaReport, MetricDelta
+    from hokusai.records import BenchmarkSubset, ContributionCounts, DeltaReport, MetricDelta
     from hokusai.tracking.operations import RunStatus
 
 __all__ = [
@@ -133,46 +133,129 @@ def print_reports(reports: Sequence[DeltaReport]) -> None:
             Text(report.decision.outcome, style=_COLOURS[report.decision.outcome]),
         )
     _console().print(table)
+    if any(report.decision.is_exploratory for report in reports):
+        print("Exploratory: nothing limits how often this benchmark is asked; see `hokusai benchmark split`.")
 
 
 def print_report(report: DeltaReport) -> None:
-    """Print one evaluation in full: rows, every metric, the decision and its reason."""
-    console = _console()
+    """Print one evaluation in full: rows, every metric, the decision, its reason, and what cannot be concluded."""
     print_counts(report.counts)
     for note in report.notes:
         print(f"Note: {note}")
     for title, deltas in (("control", report.deltas), ("given baseline", report.baseline_deltas)):
-        if not deltas:
-            continue
-        print()
-        table = Table(box=SIMPLE, show_edge=False)
-        headings = (
-            "metric",
-            title,
-            "candidate",
-            "gain",
-            f"{deltas[0].confidence:.0%} interval of the gain",
-            "better is",
-        )
-        for heading in headings:
-            table.add_column(heading, no_wrap=True)
-        for delta in deltas:
-            better = "higher" if delta.metric.higher_is_better else "lower"
-            decides = " (decides)" if delta.metric.name == report.decision.metric and title == "control" else ""
-            table.add_row(
-                delta.metric.name + decides,
-                _number(delta.baseline),
-                _number(delta.candidate),
-                _signed(delta.gain),
-                _interval(delta),
-                better,
-            )
-        console.print(table)
+        _print_deltas(deltas, title=title)
+    if report.answer_step is not None:
+        print("These are scores of the feedback half of the benchmark, rounded; the other half decides.")
     for item in report.undefined:
         print(f"undefined: {item.name} of the {item.arm}: {item.reason}.")
+    _print_other_gains(report)
+    _print_checks(report)
     print()
-    outcome = Text(report.decision.outcome.upper(), style=f"bold {_COLOURS[report.decision.outcome]}")
-    console.print(Text("Decision: ").append_text(outcome).append(f": {report.decision.reason}"), soft_wrap=True)
+    _print_decision(report)
+
+
+def _print_deltas(deltas: Sequence[MetricDelta], *, title: str) -> None:
+    if not deltas:
+        return
+    print()
+    table = Table(box=SIMPLE, show_edge=False)
+    headings = (
+        "metric",
+        title,
+        "candidate",
+        "gain",
+        f"{deltas[0].confidence:.0%} interval of the gain",
+        "better is",
+        "p",
+    )
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    for delta in deltas:
+        role = {"primary": " (decides)", "guard": " (guard)", "secondary": ""}[delta.role] if title == "control" else ""
+        p = delta.p_value if delta.adjusted_p_value is None else delta.adjusted_p_value
+        table.add_row(
+            delta.metric.name + role,
+            _number(delta.baseline),
+            _number(delta.candidate),
+            _signed(delta.gain),
+            _interval(delta),
+            "higher" if delta.metric.higher_is_better else "lower",
+            "" if p is None else f"{p:.2g}",
+        )
+    _console().print(table)
+    if title == "control" and any(delta.adjusted_p_value is not None for delta in deltas):
+        print("p: of no gain; of metrics that do not decide, corrected for their number (Holm).")
+
+
+def _print_other_gains(report: DeltaReport) -> None:
+    """Print the gain of the deciding metric on other sets of rows, and what negative controls gained."""
+    rows = []
+    for subset in report.subsets:
+        delta = next((each for each in subset.deltas if each.metric.name == report.decision.metric), None)
+        what = _subset_name(subset.subset, overlapping=report.overlapping_rows)
+        rows.append((what, f"{subset.subset.rows:,}", *_gain_cells(delta), ""))
+    names = {
+        "shuffled_labels": "same contribution, labels shuffled",
+        "base_resample": "as many rows drawn from the base",
+    }
+    rows += [
+        (names[control.arm], "", *_gain_cells(control.delta), control.outcome) for control in report.negative_controls
+    ]
+    shown = [row for row in rows if row[0]]
+    if shown:
+        print()
+        print_rows((f"gain in {report.decision.metric}", "rows", "gain", "interval", "would be"), shown)
+
+
+def _subset_name(subset: BenchmarkSubset, *, overlapping: int) -> str:
+    """Return what to call a set of rows; empty when it says nothing that the whole does not."""
+    if subset.kind == "without overlap":
+        return "without overlapping rows" if overlapping else ""
+    return f"benchmark {subset.name}" if subset.kind == "benchmark" else subset.name
+
+
+def _gain_cells(delta: MetricDelta | None) -> tuple[str, str]:
+    return ("undefined", "") if delta is None else (_signed(delta.gain), _interval(delta))
+
+
+def _print_checks(report: DeltaReport) -> None:
+    for check in report.cross_checks:
+        if check.p_value is not None:
+            found = f"p = {check.p_value:.2g}"
+        else:
+            found = f"{_signed(check.gain_lower or 0.0)} to {_signed(check.gain_upper or 0.0)}"
+        print(f"Cross-check, {check.what}: {found}.")
+    for test in report.decoy_tests:
+        hits = f"{test.benchmark_hits} rows of the benchmark and {test.decoy_hits} of the decoy"
+        print(f"Decoy test: {test.contribution} holds {hits} (p = {test.p_value:.2g}).")
+    history = report.history
+    if history is not None and history.evaluations:
+        best = "" if history.best is None else f"; best {history.metric} so far {_number(history.best)}"
+        print(f"Earlier evaluations on this benchmark: {history.evaluations}{best}.")
+
+
+def _print_decision(report: DeltaReport) -> None:
+    console, decision = _console(), report.decision
+    outcome = Text(decision.outcome.upper(), style=f"bold {_COLOURS[decision.outcome]}")
+    exploratory = " (exploratory)" if decision.is_exploratory else ""
+    line = Text(f"Decision{exploratory}: ").append_text(outcome).append(f": {decision.reason}")
+    console.print(line, soft_wrap=True)
+    if decision.minimum_detectable_effect is not None:
+        seen = f"{decision.minimum_detectable_effect:.3g}"
+        print(f"Smallest gain above the bar that this benchmark and these seeds would find 4 times of 5: {seen}.")
+    needed = [
+        f"{number:,} {what}"
+        for number, what in ((decision.rows_needed, "benchmark rows"), (decision.seeds_needed, "seeds"))
+        if number is not None
+    ]
+    if needed:
+        print(f"To settle such a gain 4 times of 5, it would take {' or '.join(needed)}.")
+    for guard in decision.guards:
+        print(f"Guard {guard.metric}, at most {guard.margin:g} worse: {guard.verdict}.")
+    if decision.not_concluded:
+        print("What cannot be concluded:")
+        for sentence in decision.not_concluded:
+            print(f"  - {sentence}")
     console.print(Text(f"Written: {report.identity.delta_file}"), soft_wrap=True)
 
 

@@ -95,9 +95,12 @@ _ANY_ENCODING = "application/octet-stream"
 def manifest_path(version: DatasetVersion) -> str:
     """Return where a run keeps the manifest among its artifacts, such as ``datasets/base.croissant.json``.
 
-    A contribution's manifest has its name in the path, because an evaluation may have several.
+    The manifests of contributions and of further benchmarks have their names in the path: there may be several.
     """
-    part = f".{version.name}" if version.context == "contribution" else ""
+    is_one_of_several = version.context == "contribution" or (
+        version.context == "benchmark" and version.name != "benchmark"
+    )
+    part = f".{version.name}" if is_one_of_several else ""
     return f"datasets/{version.context}{part}.croissant.json"
 
 

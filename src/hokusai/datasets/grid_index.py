@@ -44,9 +44,15 @@ class Candidates:
 
 
 class GridIndex:
-    """Reference rows by the cells that they, and noisy copies of them, fall into."""
+    """Reference rows by the cells that they, and noisy copies of them, fall into.
+
+    Attributes:
+        rows: The reference rows that are filed.
+        groups: The columns of each key.
+    """
 
     def __init__(self, reference: Values, *, rows: NDArray[np.int64], groups: list[list[int]], radius: float) -> None:
+        self.rows, self.groups = rows, groups
         self._width = _CELL * _REACH * radius
         self._tables = []
         for group in groups:
@@ -68,19 +74,31 @@ class _KeyTable:
         self._group, self._width = group, width
         self._order = [*others, *group]
         keys = np.zeros(len(rows), dtype=np.uint64)
-        filed = rows
+        places = np.arange(len(rows), dtype=np.int32)
         for at in group:
-            own = reference.columns[at][filed]
+            # A row may be filed many times: its cells are found once.
+            own = reference.columns[at][rows]
             low = _cells(own, width=width, offset=-width / _CELL)
             high = _cells(own, width=width, offset=width / _CELL)
-            both = np.flatnonzero(low != high)
-            keys = np.concatenate((mixed(keys * _PRIME + low), mixed(keys[both] * _PRIME + high[both])))
-            filed = np.concatenate((filed, filed[both]))
-        order = np.lexsort((filed, keys))
-        self._keys, self._filed = keys[order], filed[order]
+            both = np.flatnonzero((low != high)[places])
+            again = places[both]
+            keys *= _PRIME
+            keys = np.concatenate((keys + low[places], keys[both] + high[again]))
+            places = np.concatenate((places, again))
+            keys = mixed(keys)
+        filed = rows[places]
+        # A sort of plain numbers is much faster than an indirect one: the row takes the place of the key's last bits,
+        # without which keys of different cells are still all but surely different.
+        self._row_bits = np.uint64(len(reference).bit_length())
+        entries = keys >> self._row_bits
+        entries <<= self._row_bits
+        entries |= filed.view(np.uint64)
+        entries.sort()
+        self._keys = entries >> self._row_bits
+        self._filed = (entries ^ (self._keys << self._row_bits)).view(np.int64)
         bits = max(8, len(keys).bit_length())
         self._shift = np.uint64(64 - bits)
-        counts = np.bincount((self._keys >> self._shift).view(np.int64), minlength=1 << bits)
+        counts = np.bincount((entries >> self._shift).view(np.int64), minlength=1 << bits)
         self._starts = np.concatenate(([0], np.cumsum(counts)))
 
     def candidates(self, values: Values) -> Iterator[Candidates]:
@@ -101,7 +119,7 @@ class _KeyTable:
             places = np.arange(before, before + len(rows)) + np.repeat(
                 starts[first:last] - ends[first:last] + some, some
             )
-            same = np.flatnonzero(self._keys[places] == keys[rows])
+            same = np.flatnonzero(self._keys[places] == keys[rows] >> self._row_bits)
             yield Candidates(rows[same], self._filed[places[same]], self._order)
             first = last
 

@@ -164,17 +164,19 @@ class Integrator:
         sink: RowSink,
         offered: OfferedRows,
         sample_rows: int = 0,
+        benchmark_parts: Sequence[int] = (),
     ) -> None:
         """Screen the base against the benchmark, and write its rows.
 
         Args:
             base: Columns of ``columns.names``, in this order; types as in every other table.
-            benchmark: At least the features and the label.
+            benchmark: At least the features and the label; the rows of all benchmarks.
             columns: What the columns are for.
             policy: What happens to rows that are not plainly new.
             sink: Where the integrated rows go.
             offered: Where the base came from.
             sample_rows: How many rows of the base to use at most; 0 for all.
+            benchmark_parts: Rows of each benchmark, in order; by default there is one.
 
         Raises:
             BenchmarkLeakError: Base rows stand in the benchmark and the policy is to refuse them.
@@ -183,7 +185,7 @@ class Integrator:
         self._columns, self._policy, self._sink = columns, policy, sink
         content = base.select(columns.content)
         reference = benchmark.select(columns.content)
-        self._screen = Screen(reference, base=content, label=columns.label)
+        self._screen = Screen(reference, base=content, label=columns.label, parts=benchmark_parts)
         self._near_benchmark = self._near_base = None
         if policy.near_duplicates != "off":
             self._near_benchmark = NearDuplicates(reference, base=content, features=columns.features)

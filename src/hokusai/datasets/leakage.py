@@ -108,6 +108,8 @@ class Screen:
         base: The base data, as one table or several, of the benchmark's columns and types.
         label: The column to predict; the others are the features.
         source: What error messages call the benchmark.
+        parts: Rows of each of the benchmarks that the benchmark consists of; by default it is one. A row that stands in
+            two of them does not make the table narrow.
 
     Attributes:
         base: What was found in the base data. Its own repetitions are its owner's business, they are NEW.
@@ -115,7 +117,13 @@ class Screen:
     """
 
     def __init__(
-        self, benchmark: pa.Table, *, base: pa.Table | Iterable[pa.Table], label: str, source: str = "benchmark"
+        self,
+        benchmark: pa.Table,
+        *,
+        base: pa.Table | Iterable[pa.Table],
+        label: str,
+        source: str = "benchmark",
+        parts: Sequence[int] = (),
     ) -> None:
         fields = fields_of(benchmark.schema, column_order="name", source=source)
         own = [field for field in fields if field.column == label]
@@ -128,7 +136,7 @@ class Screen:
         self._normaliser = FeatureNormaliser([field for field in fields if field.column != label])
         self._label_normaliser = FeatureNormaliser([field for field in fields if field.column == label])
         self._label_is_float = own[0].code is TypeCode.FLOAT
-        self._add_benchmark(benchmark)
+        self._add_benchmark(benchmark, parts)
         self._rows, self._features = RowIndex(words=HASHES), FeatureIndex(self._normaliser.tolerances)
         self._labels = np.zeros(0, dtype=np.uint32)
         self._base_end, self._own_start, self._is_in_base = 0, 0, True
@@ -151,6 +159,11 @@ class Screen:
         return np.logical_or(self._exact_hits[self._benchmark_first], by_features)
 
     @property
+    def first_rows(self) -> NDArray[np.int64]:
+        """For every benchmark row the first one with its features, maybe itself; shape (benchmark rows,)."""
+        return self._benchmark_first_features
+
+    @property
     def nbytes(self) -> int:
         """The bytes that the screen holds for the rows seen so far."""
         return self._rows.nbytes + self._features.nbytes + self._labels.nbytes
@@ -168,6 +181,24 @@ class Screen:
         table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
         return self._judged([self._look_up(piece) for piece in self._pieces(table, source=source)])
 
+    def meet(self, batch: pa.Table | pa.RecordBatch, *, source: str = "contribution") -> NDArray[np.int64]:
+        """Find the benchmark row whose features each row has, even in a narrow table, and remember nothing.
+
+        Args:
+            batch: Rows of the benchmark's columns and types, the columns in any order.
+            source: What error messages call the table.
+
+        Returns:
+            Shape (rows,): positions in the benchmark, -1 where there is no such row.
+
+        Raises:
+            DataError: The columns or their types are not those of the benchmark.
+        """
+        table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+        met = [np.zeros(0, dtype=np.int64)]
+        met += [self._in_benchmark(self._compared(piece))[2] for piece in self._pieces(table, source=source)]
+        return np.concatenate(met)
+
     def _pieces(self, table: pa.Table, *, source: str) -> Iterator[pa.Table]:
         if encoded_schema(fields_of(table.schema, column_order="name", source=source)) != self._schema:
             raise DataError(
@@ -177,7 +208,7 @@ class Screen:
         for start in range(0, table.num_rows, _ROWS_AT_ONCE):
             yield table.slice(start, _ROWS_AT_ONCE)
 
-    def _add_benchmark(self, table: pa.Table) -> None:
+    def _add_benchmark(self, table: pa.Table, parts: Sequence[int]) -> None:
         self._benchmark_rows, self._benchmark_feature_rows = RowIndex(words=HASHES), RowIndex(words=HASHES)
         self._benchmark_features = FeatureIndex(self._normaliser.tolerances, longest_chain=_BENCHMARK_CHAIN)
         first_rows, earlier = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
@@ -191,7 +222,7 @@ class Screen:
         self._benchmark_first = np.concatenate(first_rows)
         self._benchmark_labels = np.concatenate(labels)
         first = np.concatenate(earlier)
-        self._repeat_share = float(np.mean(first >= 0)) if len(first) else 0.0
+        self._repeat_share = float(np.mean(_are_repeated(first, parts))) if len(first) else 0.0
         self._benchmark_first_features = np.where(first < 0, np.arange(len(first)), first)
         self._exact_hits = np.zeros(len(first), dtype=np.bool_)
         self._feature_hits = np.zeros(len(first), dtype=np.bool_)
@@ -316,6 +347,22 @@ class _Found:
     hits: NDArray[np.uint8]
     label_differs: NDArray[np.bool_]
     benchmark_rows: NDArray[np.int64]
+
+
+def _are_repeated(first: NDArray[np.int64], parts: Sequence[int]) -> NDArray[np.bool_]:
+    """Which rows have the features of one before them in their own part.
+
+    Args:
+        first: Shape (rows,): the first row with the features of each, or -1 for itself.
+        parts: Rows of each part; none for a single one.
+    """
+    repeated: NDArray[np.bool_] = first >= 0
+    if len(parts) > 1:
+        part = np.repeat(np.arange(len(parts)), parts)
+        elsewhere = np.flatnonzero(repeated & (part[first] != part))
+        _, shown = np.unique(first[elsewhere] * len(parts) + part[elsewhere], return_index=True)
+        repeated[elsewhere[shown]] = False
+    return repeated
 
 
 def _by_features_alone(hits: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ distance falls with a power of it, which Hill's estimator reads from the nearest
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from hokusai.datasets.nearness import ALLOWED_FALSE_ALARMS
 from hokusai.datasets.row_distances import MISMATCH, distances
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -46,10 +46,12 @@ class Calibrated:
         rules: From the widest radius down; empty where nearness is no evidence.
         share: Of the base rows that the rules mark; without a rule, of those that the widest one would mark; None where
             there is nothing to measure it on.
+        indexes: The indexes that the calibration made, by radius; making one is most of its work.
     """
 
     rules: tuple[Rule, ...]
     share: float | None
+    indexes: Mapping[float, GridIndex] = field(default_factory=dict)
 
 
 def calibrated(reference: Values, base: Values, *, numbers: int) -> Calibrated:
@@ -67,11 +69,22 @@ def calibrated(reference: Values, base: Values, *, numbers: int) -> Calibrated:
     return chosen or Calibrated((), _share_of_the_widest(reference, base, numbers))
 
 
-def index_for(reference: Values, *, rules: Sequence[Rule], groups: list[list[int]]) -> GridIndex:
-    """File the reference rows that rules of one radius search for."""
-    is_telling = np.logical_or.reduce([rule.is_telling for rule in rules])
-    most = max(rule.replaced for rule in rules)
-    return GridIndex(reference, rows=np.flatnonzero(is_telling), groups=groups[: most + 1], radius=rules[0].radius)
+def index_for(
+    reference: Values, *, rules: Sequence[Rule], groups: list[list[int]], made: GridIndex | None = None
+) -> GridIndex:
+    """File the reference rows that rules of one radius search for.
+
+    Args:
+        reference: The benchmark.
+        rules: The rules.
+        groups: The columns of each key, for this radius.
+        made: An index of this radius that there is already; it is taken if it is the same.
+    """
+    rows = np.flatnonzero(np.logical_or.reduce([rule.is_telling for rule in rules]))
+    groups = groups[: max(rule.replaced for rule in rules) + 1]
+    if made is not None and made.groups == groups and np.array_equal(made.rows, rows):
+        return made
+    return GridIndex(reference, rows=rows, groups=groups, radius=rules[0].radius)
 
 
 def _possible(reference: Values, base: Values, radius: float, groups: list[list[int]]) -> Iterator[Rule]:
@@ -93,36 +106,44 @@ def _chosen_by_counting(reference: Values, base: Values, numbers: int) -> Calibr
     """From the widest radius down; the columns that a wider rule could not be chosen for are left to the next."""
     chosen: list[tuple[Rule, NDArray[np.int64]]] = []
     missing: dict[tuple[int, bool], NDArray[np.bool_]] = {}
+    indexes: dict[float, GridIndex] = {}
     for radius in RADII:
         groups = column_groups(reference, radius=radius, most=MOST_REPLACED + 1)
         possible = [
             replace(rule, farthest=missing.get((rule.replaced, rule.for_identical), rule.farthest))
             for rule in _possible(reference, base, radius, groups)
         ]
-        for rule, marks in _counted(possible, reference, base, groups, numbers):
+        for rule, marks in _counted(possible, reference, base, groups, numbers, indexes):
             narrowed = _narrowed(rule, marks, len(base), _ALLOWED)
             key = rule.replaced, rule.for_identical
             missing[key] = missing.get(key, np.ones_like(narrowed.farthest)) & ~narrowed.farthest
             if narrowed.farthest.any():
                 chosen.append((narrowed, marks[1, narrowed.farthest[marks[0]]]))
+        if not any(rule.radius == radius for rule, _ in chosen):
+            indexes.pop(radius, None)
         if not any(
             missing.get((replaced, identical), _ANY).any() for replaced in (0, 1) for identical in (False, True)
         ):
             break  # Two replaced columns alone are not worth another search.
-    return _within_the_allowed(chosen, len(base))
+    return _within_the_allowed(chosen, len(base), indexes)
 
 
 def _counted(
-    possible: Sequence[Rule], reference: Values, base: Values, groups: list[list[int]], numbers: int
+    possible: Sequence[Rule],
+    reference: Values,
+    base: Values,
+    groups: list[list[int]],
+    numbers: int,
+    indexes: dict[float, GridIndex],
 ) -> list[tuple[Rule, NDArray[np.int64]]]:
-    """The rules of one radius that may hold, with what they mark of the base."""
+    """The rules of one radius that may hold, with what they mark of the base; the index is kept."""
     some = _first_rows(base, most=max(1, _PAIRS_TO_TRY // len(reference)))
     first = _marks(possible, _every_pair(some, reference, possible, numbers), numbers)
     rules = [_narrowed(rule, marks, len(some), _HOPELESS) for rule, marks in zip(possible, first, strict=True)]
     rules = [rule for rule in rules if rule.farthest.any()]
     if not rules:
         return []
-    index = index_for(reference, rules=rules, groups=groups)
+    index = indexes[rules[0].radius] = index_for(reference, rules=rules, groups=groups)
     limit, most = widest(rules, numbers=numbers)
     pairs = (
         distances(base, reference, candidates, replaced=most, limit=limit) for candidates in index.candidates(base)
@@ -130,12 +151,14 @@ def _counted(
     return list(zip(rules, _marks(rules, pairs, numbers), strict=True))
 
 
-def _within_the_allowed(chosen: list[tuple[Rule, NDArray[np.int64]]], rows: int) -> Calibrated | None:
+def _within_the_allowed(
+    chosen: list[tuple[Rule, NDArray[np.int64]]], rows: int, indexes: Mapping[float, GridIndex]
+) -> Calibrated | None:
     """Give up the rules for most replaced columns until all together mark few enough."""
     while chosen:
         share = len(np.unique(np.concatenate([marked for _, marked in chosen]))) / rows
         if share < ALLOWED_FALSE_ALARMS:
-            return Calibrated(tuple(rule for rule, _ in chosen), share)
+            return Calibrated(tuple(rule for rule, _ in chosen), share, indexes)
         most = max(rule.replaced for rule, _ in chosen)
         chosen = [(rule, marked) for rule, marked in chosen if rule.replaced < most]
     return None

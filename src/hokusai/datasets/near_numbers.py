@@ -46,7 +46,8 @@ class NearNumbers:
         for radius in sorted({rule.radius for rule in chosen.rules}, reverse=True):
             rules = [rule for rule in chosen.rules if rule.radius == radius]
             groups = column_groups(self._reference, radius=radius, most=MOST_REPLACED + 1)
-            self._searches.append((rules, index_for(self._reference, rules=rules, groups=groups)))
+            made = chosen.indexes.get(radius)
+            self._searches.append((rules, index_for(self._reference, rules=rules, groups=groups, made=made)))
         self.verdict = _verdict(self._columns.names, chosen.rules, chosen.share)
 
     def near(self, table: pa.Table, *, source: str = "table") -> Near:

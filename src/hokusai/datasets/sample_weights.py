@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["are_weights", "require_weights"]
 
-_EXPECTED = "expected finite numbers, zero or more (data.sample_weight)"
+_EXPECTED = "expected finite numbers, zero or more"
 
 
 def are_weights(column: pa.ChunkedArray | pa.Array) -> NDArray[np.bool_]:
@@ -26,7 +26,14 @@ def are_weights(column: pa.ChunkedArray | pa.Array) -> NDArray[np.bool_]:
     return np.asarray(found, dtype=np.bool_)
 
 
-def require_weights(column: pa.ChunkedArray | pa.Array, *, name: str, source: str, rows_before: int = 0) -> None:
+def require_weights(
+    column: pa.ChunkedArray | pa.Array,
+    *,
+    name: str,
+    source: str,
+    rows_before: int = 0,
+    setting: str = "data.sample_weight",
+) -> None:
     """Refuse a column that holds anything but weights.
 
     Args:
@@ -34,6 +41,7 @@ def require_weights(column: pa.ChunkedArray | pa.Array, *, name: str, source: st
         name: The column's name.
         source: What messages call the table.
         rows_before: Rows of the table before this part.
+        setting: The setting that names the column.
 
     Raises:
         DataError: A value is missing, no number, negative or not finite.
@@ -44,4 +52,5 @@ def require_weights(column: pa.ChunkedArray | pa.Array, *, name: str, source: st
     first = int(is_weight.argmin())
     value = column[first].as_py()
     what = "no value" if value is None else f"{value!r:.40}"
-    raise DataError(source, f"column {name!r}, data row {first + 1 + rows_before}: got {what}, {_EXPECTED}.")
+    place = f"column {name!r}, data row {first + 1 + rows_before}"
+    raise DataError(source, f"{place}: got {what}, {_EXPECTED} ({setting}).")

@@ -7,25 +7,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from hokusai.datasets.sample_weights import require_weights
 from hokusai.digests import file_sha256
 from hokusai.errors import DataError
 from hokusai.records import DatasetFile, IntegratedData
-from hokusai.steps.data_sources import DataSources, common_types, record_batches
-from hokusai.steps.personal_data_policy import PersonalDataPolicy
+from hokusai.steps.data_sources import DataSources, record_batches
+from hokusai.steps.data_tables import typed_tables, without_personal_data
 from hokusai.tracking.parameters import IntegrateContributedDataParameters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
+
+    from numpy.typing import NDArray
 
     from hokusai.datasets.integration import Columns, IntegrationPolicy
     from hokusai.datasets.personal_data import PersonalDataCount
     from hokusai.datasets.reader_process import TableReader
     from hokusai.datasets.tables import TableFile
-    from hokusai.records import DatasetVersion
+    from hokusai.records import DatasetVersion, DecoyTest
     from hokusai.steps.data_settings import DataSettings
     from hokusai.steps.data_sources import Part
     from hokusai.tracking.run import Run
@@ -43,6 +46,7 @@ def integrate_contributed_data(
     run: Run,
     now: datetime,
     tables: Mapping[str, object] | None = None,
+    benchmark_columns: Sequence[str] = (),
 ) -> IntegratedData:
     """Read, check and screen every table, and add the contributions to the base data.
 
@@ -51,35 +55,49 @@ def integrate_contributed_data(
     are not new, is for the settings to say. Every dataset is recorded with the digest of its content, its manifest
     and, when it is small, the table itself; every row of the integrated table with where it came from.
 
+    Several benchmarks are compared with the offered rows as one table. The decoy is compared with contributions alone,
+    and nothing of it is recorded but its digest and how many of its rows were met.
+
     Args:
         settings: Where the tables are, and what may be in them.
         reader: Reads the files.
         run: The step's run.
         now: When the datasets' versions are made, for their manifests.
-        tables: Tables in memory by the part's name, in place of their files: ``base``, ``benchmark``, or a
-            contribution's name; pandas, Polars or Arrow.
+        tables: Tables in memory by the part's name, in place of their files: ``base``, ``benchmark``, ``decoy``, or the
+            name of a further benchmark or a contribution; pandas, Polars or Arrow.
+        benchmark_columns: Columns of the benchmarks that say how rows are scored, such as weights and groups. Other
+            tables need not have them. They are features only where the base has them, no rows are compared by them
+            otherwise, and they belong to the benchmarks' digests.
 
     Raises:
         DataError: A table cannot be read, lacks columns, breaks the contract, has rows without a label, or holds what
             the policies refuse: see the classes below it.
         ConfigurationError: The settings contradict each other or the contract.
     """
-    sources = DataSources(settings, reader=reader, tables=tables)
+    sources = DataSources(settings, reader=reader, tables=tables, benchmark_columns=benchmark_columns)
     files = _read(sources)
     columns = sources.choose_columns(files[0].table.column_names)
-    run.log_parameters(_parameters(sources, settings, columns))
+    run.log_parameters(_parameters(sources, settings, columns, files))
     _require_contract(sources, files)
-    offered = common_types([file.table.select(columns.names) for file in files])
-    offered, columns, found = _without_personal_data(sources, settings, offered, columns)
-    for part, table in zip(sources.parts, offered, strict=True):
+    offered = typed_tables(sources, [file.table for file in files], columns.names)
+    offered, columns, found, scored_by = without_personal_data(sources, settings, offered, columns)
+    for part, table in zip(sources.tables, offered, strict=True):
         _require_usable(table, sources.source(part), columns, is_base=part.context == "base")
+    recorded = offered[: len(sources.parts)]
     versions = [
         _version(part, table, file, source=sources.source(part), now=now)
-        for part, table, file in zip(sources.parts, offered, files, strict=True)
+        for part, table, file in zip(sources.parts, recorded, files, strict=False)
     ]
-    data = _integrate(sources, settings, offered, columns, versions)
-    data = replace(data, versions=(*data.versions, _integrated_version(data, now=now)))
-    _record(data, [*offered, data.integrated], settings, run=run)
+    data = _integrate(sources, settings, recorded, columns, versions)
+    tests, leaks = _decoy_tests(sources, settings, offered, columns)
+    data = replace(
+        data,
+        versions=(*data.versions, _integrated_version(data, now=now)),
+        benchmark_columns=scored_by,
+        decoy_tests=tests,
+        notes=(*data.notes, *leaks),
+    )
+    _record(data, [*recorded, data.integrated], settings, run=run)
     run.log_metrics(_metrics(data, found))
     return data
 
@@ -98,15 +116,18 @@ def integration_policy(settings: DataSettings) -> IntegrationPolicy:
 
 
 def _read(sources: DataSources) -> list[TableFile]:
-    """Base, benchmark and contributions; the base says which columns are read of the others, and of which type."""
-    base_part, *others = sources.parts
-    base = sources.read(base_part, columns=sources.columns_to_read())
+    """Every table, the decoy last; the base says which columns are read of the others, and of which type."""
+    base = sources.read(sources.base, columns=sources.columns_to_read())
     if base.table.num_rows == 0:
         problem = "the table has no rows; the control needs base data to be trained on."
-        raise DataError(sources.source(base_part), problem)
+        raise DataError(sources.source(sources.base), problem)
     names = sources.columns_to_read() or sources.choose_columns(base.table.column_names).names
     expected = base.table.schema
-    return [base, *(sources.read(part, expected=expected, columns=names) for part in others)]
+    others = []
+    for part in sources.tables[1:]:
+        read = sources.read_benchmark if part.context == "benchmark" else sources.read
+        others.append(read(part, expected=expected, columns=names))
+    return [base, *others]
 
 
 def _require_contract(sources: DataSources, files: Sequence[TableFile]) -> None:
@@ -114,32 +135,21 @@ def _require_contract(sources: DataSources, files: Sequence[TableFile]) -> None:
         return
     from hokusai.datasets.contract_checks import require_contract
 
-    for part, file in zip(sources.parts, files, strict=True):
+    for part, file in zip(sources.tables, files, strict=True):
         require_contract(file.table, sources.contract, source=sources.source(part))
 
 
-def _without_personal_data(
-    sources: DataSources, settings: DataSettings, tables: Sequence[pa.Table], columns: Columns
-) -> tuple[list[pa.Table], Columns, list[PersonalDataCount]]:
-    """Search every table, and treat all of them alike."""
-    policy = PersonalDataPolicy(settings)
-    found = [
-        count
-        for part, table in zip(sources.parts, tables, strict=True)
-        for count in policy.find(table.to_batches(), source=sources.source(part))
-    ]
-    columns = policy.columns_left(columns, found, source=sources.source(sources.parts[0]))
-    if not policy.treats:
-        return list(tables), columns, found
-    treated = [pa.Table.from_batches(policy.treated(record_batches(table), found=found)) for table in tables]
-    return common_types([table.select(columns.names) for table in treated]), columns, found
+def _parameters(
+    sources: DataSources, settings: DataSettings, columns: Columns, files: Sequence[TableFile]
+) -> IntegrateContributedDataParameters:
+    from hokusai.datasets.content_digest import content_digest
 
-
-def _parameters(sources: DataSources, settings: DataSettings, columns: Columns) -> IntegrateContributedDataParameters:
     return IntegrateContributedDataParameters(
-        base=sources.source(sources.parts[0]),
-        benchmark=sources.source(sources.parts[1]),
-        contributions=tuple(part.name for part in sources.parts[2:]),
+        base=sources.source(sources.base),
+        benchmark=sources.source(sources.benchmarks[0]),
+        more_benchmarks={part.name: sources.source(part) for part in sources.benchmarks[1:]},
+        decoy="" if sources.decoy is None else content_digest(files[-1].table.select(columns.names)),
+        contributions=tuple(part.name for part in sources.contributions),
         label=columns.label,
         features=columns.features,
         benchmark_overlap=settings.benchmark_overlap,
@@ -185,8 +195,9 @@ def _integrate(
     from hokusai.datasets.integration import Integrator, OfferedRows
     from hokusai.datasets.row_sinks import MemorySink
 
-    base, benchmark, *contributions = offered
-    base_part, _, *parts = sources.parts
+    base, after = offered[0], 1 + len(sources.benchmarks)
+    benchmark = pa.concat_tables([table.select(columns.names) for table in offered[1:after]])
+    parts = tuple((part.name, table.num_rows) for part, table in zip(sources.benchmarks, offered[1:], strict=False))
     sink = MemorySink(base.schema)
     integrator = Integrator(
         base,
@@ -194,10 +205,11 @@ def _integrate(
         columns=columns,
         policy=integration_policy(settings),
         sink=sink,
-        offered=OfferedRows(source=sources.source(base_part), files=_files(versions[0])),
-        sample_rows=base_part.sample_rows,
+        offered=OfferedRows(source=sources.source(sources.base), files=_files(versions[0])),
+        sample_rows=sources.base.sample_rows,
+        benchmark_parts=[rows for _, rows in parts],
     )
-    for part, table, version in zip(parts, contributions, versions[2:], strict=True):
+    for part, table, version in zip(sources.contributions, offered[after:], versions[after:], strict=True):
         integrator.add(part.name, record_batches(table), source=sources.source(part), sample_rows=part.sample_rows)
         integrator.name_files(_files(version))
     counts = integrator.finish()
@@ -211,9 +223,40 @@ def _integrate(
         counts=counts,
         provenance=integrator.provenance,
         overlapping=integrator.overlapping,
+        benchmark_parts=parts,
         sample_weight=columns.sample_weight,
         notes=integrator.notes,
     )
+
+
+def _decoy_tests(
+    sources: DataSources, settings: DataSettings, tables: Sequence[pa.Table], columns: Columns
+) -> tuple[tuple[DecoyTest, ...], tuple[str, ...]]:
+    """Ask of every contribution, as it was offered, whether it met more of the benchmark than of the decoy.
+
+    Returns:
+        The answers, and a sentence for each alarm.
+    """
+    if sources.decoy is None:
+        return (), ()
+    from hokusai.datasets.decoys import SealedPool, leak_note
+
+    base, benchmark, *_, decoy = tables
+    pool = SealedPool(
+        benchmark,
+        decoy,
+        base=base,
+        label=columns.label,
+        features=columns.features,
+        near=settings.near_duplicates != "off",
+        source=sources.source(sources.decoy),
+    )
+    contributions = tables[1 + len(sources.benchmarks) : -1]
+    tests = tuple(
+        pool.test(part.name, record_batches(table), source=sources.source(part))
+        for part, table in zip(sources.contributions, contributions, strict=True)
+    )
+    return tests, tuple(leak_note(test) for test in tests if test.alarm)
 
 
 def _files(version: DatasetVersion) -> tuple[tuple[str, int], ...]:
@@ -270,15 +313,34 @@ def _record(data: IntegratedData, tables: Sequence[pa.Table], settings: DataSett
             manifest = manifest_bytes(version, snapshot=None if snapshot is None else snapshot.file)
             run.log_artifact(manifest_path(version), manifest)
     run.log_table(PROVENANCE_FILE, data.provenance)
-    run.log_table(OVERLAP_FILE, pa.table({"benchmark_row": data.overlapping.nonzero()[0] + 1}))
+    run.log_table(OVERLAP_FILE, _overlapping_rows(data))
+
+
+def _by_benchmark(data: IntegratedData) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Yield the name of each benchmark and which of its rows were met."""
+    start = 0
+    for name, rows in data.benchmark_parts:
+        yield name, data.overlapping[start : start + rows]
+        start += rows
+
+
+def _overlapping_rows(data: IntegratedData) -> pa.Table:
+    names, numbers = [], []
+    for name, is_met in _by_benchmark(data):
+        rows = is_met.nonzero()[0] + 1
+        numbers.append(rows)
+        names += [name] * len(rows)
+    return pa.table({"benchmark": pa.array(names, pa.string()), "benchmark_row": np.concatenate(numbers)})
 
 
 def _metrics(data: IntegratedData, found: Sequence[PersonalDataCount]) -> dict[str, float]:
-    metrics = {
-        "data.benchmark.rows": float(data.benchmark.num_rows),
-        "data.benchmark.rows_overlapping": float(data.overlapping.sum()),
-        "data.integrated.rows": float(data.integrated.num_rows),
-    }
+    metrics = {"data.integrated.rows": float(data.integrated.num_rows)}
+    for place, (name, is_met) in enumerate(_by_benchmark(data)):
+        table = f"more_benchmarks.{name}" if place else "benchmark"
+        metrics |= {f"data.{table}.rows": float(len(is_met)), f"data.{table}.rows_overlapping": float(is_met.sum())}
+    for test in data.decoy_tests:
+        prefix = f"data.contribution.{test.contribution}.decoy"
+        metrics |= {f"{prefix}_hits": float(test.decoy_hits), f"{prefix}_p_value": test.p_value}
     for kind in sorted({count.kind for count in found}):
         metrics[f"data.personal_data.{kind}.rows"] = float(sum(each.rows for each in found if each.kind == kind))
     for place, count in enumerate(data.counts):

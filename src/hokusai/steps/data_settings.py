@@ -12,12 +12,37 @@ from annotated_types import Ge, Len, Predicate
 from hokusai.datasets.personal_data_kinds import Kind
 from hokusai.datasets.read_settings import ColumnType, ReadLimits
 
-__all__ = ["ContributionSettings", "DataSettings"]
+__all__ = ["BenchmarkSettings", "ContributionSettings", "DataSettings"]
 
 
 def _is_plain_name(name: str) -> bool:
     """Letters, digits, dot, dash and underscore."""
     return re.fullmatch(r"[\w.-]*", name) is not None
+
+
+def _label(name: str, path: Path) -> str:
+    """The name that is shown; MLflow takes few signs in the names of metrics and tags."""
+    return name or re.sub(r"[^\w.-]", "_", path.name.split(".")[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkSettings:
+    """One ``[[data.more_benchmarks]]`` table.
+
+    Attributes:
+        path: The file, a folder of files, or a pattern such as ``part-*.csv``.
+        name: What to call it; empty means the file's name without its ending.
+    """
+
+    __pydantic_config__ = {"extra": "forbid", "strict": True}
+
+    path: Path
+    name: Annotated[str, Predicate(_is_plain_name)] = ""
+
+    @property
+    def label(self) -> str:
+        """The name that is shown."""
+        return _label(self.name, self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +67,8 @@ class ContributionSettings:
 
     @property
     def label(self) -> str:
-        """The name that is shown; MLflow takes few signs in the names of metrics and tags."""
-        return self.name or re.sub(r"[^\w.-]", "_", self.path.name.split(".")[0])
+        """The name that is shown."""
+        return _label(self.name, self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +77,12 @@ class DataSettings:
 
     Attributes:
         base: What the model is trained on anyway.
-        benchmark: What models are scored on.
+        benchmark: What models are scored on, and what decides.
         label: The column to predict.
         contributions: What is offered, at least one; all of them are added together.
+        more_benchmarks: Further tables that models are scored on; training rows are compared with all benchmarks.
+        decoy: A table that was drawn from the same pool as the benchmark, of about its size, and is kept as secret. A
+            contribution that holds more rows of the benchmark than of the decoy has seen the benchmark.
         features: The columns to predict from; empty means every column of the base but label, key and weight.
         exclude: Columns to leave out of the features.
         sample_weight: A column of every table that says how much its rows count in training: finite numbers, not
@@ -89,6 +117,8 @@ class DataSettings:
     benchmark: Path
     label: Annotated[str, Len(1)]
     contributions: Annotated[tuple[ContributionSettings, ...], Len(1)]
+    more_benchmarks: tuple[BenchmarkSettings, ...] = ()
+    decoy: Path | None = None
     features: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     sample_weight: str = ""

@@ -17,7 +17,7 @@ from hokusai.datasets.integration import Columns
 from hokusai.datasets.memory_tables import as_table
 from hokusai.datasets.read_settings import ReadSettings
 from hokusai.datasets.tables import TableFile
-from hokusai.errors import ConfigurationError, DataError
+from hokusai.errors import ConfigurationError, DataError, SchemaMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ class Part:
     """One table of the evaluation and the part it plays.
 
     Attributes:
-        name: ``base``, ``benchmark``, or the contribution's name.
+        name: ``base``, ``benchmark``, ``decoy``, or the name of the further benchmark or of the contribution.
         context: The part.
         path: Where it is read from, unless it is given in memory.
         contributor: Who gave it; may be empty.
@@ -57,13 +57,22 @@ class DataSources:
     """The tables of one evaluation.
 
     Attributes:
-        parts: Base, benchmark, contributions, in this order.
+        base: The base data.
+        benchmarks: The benchmark that decides, then the further ones.
+        contributions: What is offered.
+        decoy: The decoy, or None. It is a benchmark that nothing is scored on.
+        benchmark_columns: Columns that benchmarks have for their scores, be they features or not.
         contract: The data contract, or None.
         reading: How files are read.
     """
 
     def __init__(
-        self, settings: DataSettings, *, reader: TableReader, tables: Mapping[str, object] | None = None
+        self,
+        settings: DataSettings,
+        *,
+        reader: TableReader,
+        tables: Mapping[str, object] | None = None,
+        benchmark_columns: Sequence[str] = (),
     ) -> None:
         """Read the contract, if there is one, and nothing else.
 
@@ -71,13 +80,20 @@ class DataSources:
             settings: Where the tables are.
             reader: Reads the files.
             tables: Tables in memory by the part's name; they take the place of files.
+            benchmark_columns: Columns of the benchmarks that the evaluation settings name; other tables need not have
+                them.
 
         Raises:
             ConfigurationError: The contract is none, or contradicts the settings.
-            DataError: Two contributions have the same name.
+            DataError: Two tables have the same name.
         """
         self._settings, self._reader, self._tables = settings, reader, dict(tables or {})
-        self.parts = _parts(settings)
+        self.benchmark_columns = tuple(dict.fromkeys(benchmark_columns))
+        self.base = Part(name="base", context="base", path=settings.base, sample_rows=settings.sample_rows)
+        self.benchmarks = _benchmarks(settings)
+        self.decoy = None if settings.decoy is None else Part(name="decoy", context="benchmark", path=settings.decoy)
+        taken = [part.name for part in (*self.benchmarks[1:], self.decoy) if part is not None]
+        self.contributions = _contributions(settings, taken=taken)
         self.contract = _contract(settings)
         types = dict(self.contract.types if self.contract else {}) | dict(settings.types)
         self.reading = ReadSettings(
@@ -87,6 +103,16 @@ class DataSources:
             types=types,
             limits=settings.limits,
         )
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Every table that is recorded: base, benchmarks, contributions, in this order; the decoy is none of them."""
+        return (self.base, *self.benchmarks, *self.contributions)
+
+    @property
+    def tables(self) -> tuple[Part, ...]:
+        """Every table that is read: the parts and, last, the decoy."""
+        return self.parts if self.decoy is None else (*self.parts, self.decoy)
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -131,6 +157,26 @@ class DataSources:
             return self._from_memory(part, expected=expected, columns=columns)
         return self._reader.read(part.path, settings=reading, expected=expected, columns=columns)
 
+    def read_benchmark(self, part: Part, *, expected: pa.Schema, columns: Sequence[str]) -> TableFile:
+        """Read a benchmark or the decoy; of a benchmark also the columns that it alone has to have.
+
+        Args:
+            part: Which one.
+            expected: The schema of the base.
+            columns: The columns that every table has.
+
+        Raises:
+            DataError: It cannot be read, or lacks columns.
+        """
+        own = () if part == self.decoy else self.benchmark_columns
+        try:
+            return self.read(part, expected=expected, columns=[*columns, *own])
+        except SchemaMismatchError as error:
+            if not set(error.missing) <= set(own) - set(columns):
+                raise
+            hint = "The evaluation settings name them: sample_weight, group, query or slices of [evaluation]."
+            raise SchemaMismatchError(error.source, missing=error.missing, found=error.found, hint=hint) from None
+
     @contextmanager
     def stream(self, part: Part, *, types: Mapping[str, str], columns: Sequence[str]) -> Iterator[OpenTable]:
         """Open the file of one table of declared types, to be read batch by batch, in bounded memory.
@@ -172,7 +218,7 @@ class DataSources:
         Raises:
             DataError: A column that the settings name is not there, or none is left to predict from.
         """
-        settings, source = self._settings, self.source(self.parts[0])
+        settings, source = self._settings, self.source(self.base)
         listed = ", ".join(map(repr, found))
         named = [("data.label", settings.label, "to predict")]
         named += [("data.key", name, "to tell rows apart") for name in self.key]
@@ -180,7 +226,9 @@ class DataSources:
         if settings.sample_weight:
             named.append(("data.sample_weight", settings.sample_weight, "to weigh rows by"))
         if not settings.features:
-            named += [("data.types", name, "to declare") for name in settings.types]
+            named += [
+                ("data.types", name, "to declare") for name in settings.types if name not in self.benchmark_columns
+            ]
         for key, name, purpose in named:
             if name not in found:
                 raise DataError(source, f"no column {name!r} {purpose} ({key}); found {listed}.")
@@ -226,13 +274,20 @@ def common_types(tables: Sequence[pa.Table]) -> list[pa.Table]:
     return [table.cast(pa.schema(fields)) for table in tables]
 
 
-def _parts(settings: DataSettings) -> list[Part]:
-    parts = [
-        Part(name="base", context="base", path=settings.base, sample_rows=settings.sample_rows),
-        Part(name="benchmark", context="benchmark", path=settings.benchmark),
-    ]
+def _benchmarks(settings: DataSettings) -> tuple[Part, ...]:
+    parts = [Part(name="benchmark", context="benchmark", path=settings.benchmark)]
+    for item in settings.more_benchmarks:
+        if item.label in ("base", "decoy", *(part.name for part in parts)):
+            problem = f'the name {item.label!r} is taken; give the benchmark another one: name = "…".'
+            raise DataError(str(item.path), problem)
+        parts.append(Part(name=item.label, context="benchmark", path=item.path))
+    return tuple(parts)
+
+
+def _contributions(settings: DataSettings, *, taken: Sequence[str]) -> tuple[Part, ...]:
+    parts: list[Part] = []
     for item in settings.contributions:
-        if item.label in (part.name for part in parts[2:]):
+        if item.label in (*taken, *(part.name for part in parts)):
             problem = f'the name {item.label!r} is taken; give the contribution another one: name = "…".'
             raise DataError(str(item.path), problem)
         parts.append(
@@ -245,7 +300,7 @@ def _parts(settings: DataSettings) -> list[Part]:
                 sample_rows=item.sample_rows,
             )
         )
-    return parts
+    return tuple(parts)
 
 
 def _contract(settings: DataSettings) -> Contract | None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import io
+import dataclasses
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hokusai.errors import ConfigurationError, DataError
-from hokusai.records import BenchmarkScores, MetricScores, UndefinedMetric
+from hokusai.errors import ModelError
+from hokusai.records import BenchmarkScores, BenchmarkSubset, RightAnswers, SubsetScores, UndefinedMetric
+from hokusai.steps.answer_rounding import rounded
 from hokusai.tracking.parameters import EvaluateOnBenchmarkParameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pyarrow as pa
+    import numpy as np
+    from numpy.typing import NDArray
 
     from hokusai.analysis.metrics import BenchmarkTruth
     from hokusai.records import (
@@ -24,50 +25,23 @@ if TYPE_CHECKING:
         IntegratedData,
         Metric,
         Predictions,
-        Task,
         TrainedModels,
     )
+    from hokusai.steps.benchmark_rows import BenchmarkRows, RowSet
+    from hokusai.steps.evaluation_settings import EvaluationSettings
     from hokusai.tracking.run import Run
 
-__all__ = ["EvaluationSettings", "chosen_metrics", "evaluate_on_benchmark"]
+__all__ = ["evaluate_on_benchmark", "predict", "score_fits"]
 
 ROW_SCORES = "row_scores.parquet"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationSettings:
-    """Settings under ``[evaluation]``.
-
-    Attributes:
-        metrics: Metrics to compute; empty means all that fit the task.
-        positive_class: With two classes, the one that precision, recall, F1 and AUROC are about; empty means the
-            greater of the two (1 of 0 and 1, true of false, the later in the alphabet).
-    """
-
-    __pydantic_config__ = {"extra": "forbid", "strict": True}
-
-    metrics: tuple[str, ...] = ()
-    positive_class: str = ""
-
-
-def chosen_metrics(settings: EvaluationSettings, *, task: Task, deciding: str) -> tuple[Metric, ...]:
-    """Return the metrics to compute, with the one that decides among them.
-
-    Raises:
-        ConfigurationError: There is no such metric for this task.
-    """
-    from hokusai.analysis.metrics import find_metric, metrics_for
-
-    decides = find_metric(deciding, task)
-    if not settings.metrics:
-        return metrics_for(task)
-    return tuple(dict.fromkeys([*(find_metric(name, task) for name in settings.metrics), decides]))
+_TIMED_CALLS = 5
 
 
 def evaluate_on_benchmark(
     settings: EvaluationSettings,
     *,
     metrics: Sequence[Metric],
+    rows: BenchmarkRows,
     baseline: BaselineModel,
     models: TrainedModels,
     data: IntegratedData,
@@ -78,138 +52,230 @@ def evaluate_on_benchmark(
     What each fit says about each row is kept as the artifact ``row_scores.parquet``: the source from which every
     number of the evaluation can be computed again.
 
+    Args:
+        settings: How rows are scored.
+        metrics: What is computed.
+        rows: The labels of the benchmark's rows, and the sets of them.
+        baseline: What step 1 loaded.
+        models: What step 3 trained.
+        data: What step 2 integrated.
+        run: The step's run.
+
     Raises:
-        DataError: The benchmark is too small.
-        ConfigurationError: The positive class is not one of the two.
         ModelError: A model cannot score the benchmark.
     """
+    from hokusai.steps.row_scores import RowScores
+
     arms = _arms(baseline, models)
-    classes = _all_classes(models, baseline)
-    truth = _truth(settings, data, classes=classes, task=models.task)
+    classes, positive = rows.truth.classes, rows.truth.positive
     run.log_parameters(
         EvaluateOnBenchmarkParameters(
             metrics=tuple(metric.name for metric in metrics),
             classes=classes,
-            positive_class=None if truth.positive is None else classes[truth.positive],
+            positive_class=None if positive is None else classes[positive],
+            threshold=settings.threshold,
+            average=settings.average,
+            sample_weight=settings.sample_weight,
+            group=settings.group,
+            query=settings.query,
+            slices=settings.slices,
             benchmark_rows=data.benchmark.num_rows,
         )
     )
     for version in data.versions:
         if version.context == "benchmark":
             run.log_dataset(version)
-    predictions: dict[Arm, list[Predictions]] = {}
-    for arm, fitted in arms.items():
-        began = time.perf_counter()
-        predictions[arm] = [model.predict(data.benchmark, classes=classes) for model in fitted]
-        seconds = max(time.perf_counter() - began, 1e-9)
-        run.log_metrics({f"{arm}.rows_per_second": data.benchmark.num_rows * len(fitted) / seconds})
-    run.log_artifact(ROW_SCORES, _row_scores(data, arms, predictions, classes=classes))
-    scores, undefined = _score(metrics, truth, predictions)
-    for arm, by_metric in scores.items():
-        for name, values in by_metric.items():
-            run.log_metrics({f"{arm}.{name}": float(values.values.mean())})
-            for seed, value in enumerate(values.values):
-                run.log_metrics({f"{arm}.{name}.per_seed": float(value)}, step=seed)
-    return BenchmarkScores(
+    predictions = {
+        arm: _predict_all(arm, fitted, data, truth=rows.truth, threshold=settings.threshold, run=run)
+        for arm, fitted in arms.items()
+    }
+    began = time.perf_counter()
+    kept = RowScores(
+        labels=data.benchmark[data.label],
+        rows=rows,
+        predictions={
+            arm: {model.seed: fit for model, fit in zip(arms[arm], fits, strict=True)}
+            for arm, fits in predictions.items()
+        },
+    ).to_bytes()
+    run.log_artifact(ROW_SCORES, kept)
+    run.log_metrics({"output.row_scores.bytes": len(kept), "output.row_scores.seconds": time.perf_counter() - began})
+    scores = BenchmarkScores(
         metrics=tuple(metrics),
-        scores=scores,
-        undefined=undefined,
+        subsets=score_fits(metrics, rows, predictions),
         is_random=models.is_random,
-        rows=data.benchmark.num_rows,
+        positive_class="" if positive is None else classes[positive],
     )
+    _record(scores, seeds={arm: [model.seed for model in fitted] for arm, fitted in arms.items()}, run=run)
+    return scores
+
+
+def score_fits(
+    metrics: Sequence[Metric], rows: BenchmarkRows, predictions: Mapping[Arm, Sequence[Predictions]]
+) -> tuple[SubsetScores, ...]:
+    """Score every fit on every set of rows; sets that hold the same rows are scored once.
+
+    Args:
+        metrics: What is computed.
+        rows: The labels, and the sets; those with less than two rows, or groups of rows, are left out.
+        predictions: What the fits of every arm say about all rows.
+    """
+    found: list[SubsetScores] = []
+    scored: list[RowSet] = []
+    for rowset in rows.sets:
+        if rows.units_of(rowset) < 2:
+            continue
+        twin = next((place for place, other in enumerate(scored) if _same_rows(other, rowset)), None)
+        if twin is None:
+            found.append(_score_set(metrics, rows, rowset, predictions))
+        else:
+            subset = dataclasses.replace(found[twin].subset, name=rowset.name, kind=rowset.kind)
+            found.append(dataclasses.replace(found[twin], subset=subset))
+        scored.append(rowset)
+    return tuple(found)
+
+
+def _same_rows(one: RowSet, other: RowSet) -> bool:
+    return one.rows.size == other.rows.size and bool((one.rows == other.rows).all())
+
+
+def _score_set(
+    metrics: Sequence[Metric],
+    rows: BenchmarkRows,
+    rowset: RowSet,
+    predictions: Mapping[Arm, Sequence[Predictions]],
+) -> SubsetScores:
+    import numpy as np
+
+    from hokusai.analysis.metrics import UndefinedEvaluation, evaluate_all
+    from hokusai.analysis.statistics import FitsSummary
+
+    is_whole = rowset.rows.size == rows.truth.actual.size
+    truth = rows.truth if is_whole else rows.truth.take(rowset.rows)
+    groups = rows.groups if is_whole else rows.groups_of(rowset.rows)
+    scores, undefined, right = {}, [], {}
+    for arm, fits in predictions.items():
+        summaries = {metric.name: FitsSummary(groups) for metric in metrics}
+        reasons: dict[str, str] = {}
+        correct: list[NDArray[np.bool_]] = []
+        for fit in fits:
+            said = fit if is_whole else _take(fit, rowset.rows)
+            for name, evaluation in evaluate_all(metrics, truth, said).items():
+                if isinstance(evaluation, UndefinedEvaluation):
+                    reasons.setdefault(name, evaluation.reason)
+                elif name not in reasons:
+                    summaries[name].add(evaluation)
+            if truth.classes:
+                correct.append(said.predicted == truth.actual)
+        scores[arm] = {name: each.scores() for name, each in summaries.items() if name not in reasons}
+        undefined += [UndefinedMetric(name=name, arm=arm, reason=reason) for name, reason in reasons.items()]
+        if truth.classes:
+            right[arm] = RightAnswers(share=np.mean(correct, axis=0), first=correct[0])
+    counts = np.bincount(truth.actual.astype(np.intp), minlength=len(truth.classes)) if truth.classes else ()
+    return SubsetScores(
+        subset=BenchmarkSubset(
+            name=rowset.name,
+            kind=rowset.kind,
+            rows=rowset.rows.size,
+            units=rowset.rows.size if groups is None else groups.count,
+            is_weighted=truth.weights is not None,
+        ),
+        scores=scores,
+        undefined=tuple(undefined),
+        class_rows=tuple((name, int(n)) for name, n in zip(truth.classes, counts, strict=True) if n),
+        right=right,
+    )
+
+
+def _take(fit: Predictions, rows: NDArray[np.intp]) -> Predictions:
+    probabilities = None if fit.probabilities is None else fit.probabilities[rows]
+    return dataclasses.replace(fit, predicted=fit.predicted[rows], probabilities=probabilities)
 
 
 def _arms(baseline: BaselineModel, models: TrainedModels) -> dict[Arm, tuple[FittedModel, ...]]:
     arms: dict[Arm, tuple[FittedModel, ...]] = {"control": models.controls, "candidate": models.candidates}
     if baseline.model is not None:
         arms["baseline"] = (baseline.model,)
-    return arms
+    return arms | dict(models.negative_controls)
 
 
-def _all_classes(models: TrainedModels, baseline: BaselineModel) -> tuple[str, ...]:
-    known = baseline.model.classes if baseline.model is not None else ()
-    return (*models.classes, *(text for text in known if text not in models.classes))
+def predict(model: FittedModel, data: IntegratedData, *, truth: BenchmarkTruth, threshold: float) -> Predictions:
+    """Return what a model says about every benchmark row, with the threshold applied where there is one.
+
+    Args:
+        model: The model.
+        data: The benchmark.
+        truth: Its labels.
+        threshold: Probability from which on a row counts as of the positive class; 0 for the model's own prediction.
+
+    Raises:
+        ModelError: The model cannot score the benchmark, or gives no probabilities and the threshold needs them.
+    """
+    found = model.predict(data.benchmark, classes=truth.classes)
+    if not threshold or truth.positive is None:
+        return found
+    return _with_threshold(found, threshold, positive=truth.positive)
 
 
-def _truth(
-    settings: EvaluationSettings, data: IntegratedData, *, classes: tuple[str, ...], task: Task
-) -> BenchmarkTruth:
-    import numpy as np
-
-    from hokusai.analysis.metrics import BenchmarkTruth
-    from hokusai.models.labels import label_texts, label_values
-
-    if data.benchmark.num_rows < 2:
-        raise DataError(
-            "benchmark", "has one row, expected at least two: without them nothing says how sure a score is."
-        )
-    values = label_values(data.benchmark[data.label])
-    if task == "regression":
-        return BenchmarkTruth(actual=values.astype(np.float64))
-    positions = {text: code for code, text in enumerate(classes)}
-    distinct, inverse = np.unique(values, return_inverse=True)
-    actual = np.array([positions[text] for text in label_texts(distinct)])[inverse]
-    positive = None
-    if settings.positive_class and (len(classes) != 2 or settings.positive_class not in classes):
-        problem = f"got {settings.positive_class!r}, expected one of two classes; the classes are {', '.join(classes)}."
-        raise ConfigurationError(problem, key="evaluation.positive_class")
-    if len(classes) == 2:
-        positive = positions[settings.positive_class] if settings.positive_class else 1
-    return BenchmarkTruth(actual=actual, classes=classes, positive=positive)
-
-
-def _score(
-    metrics: Sequence[Metric], truth: BenchmarkTruth, predictions: Mapping[Arm, Sequence[Predictions]]
-) -> tuple[dict[Arm, dict[str, MetricScores]], tuple[UndefinedMetric, ...]]:
-    import numpy as np
-
-    from hokusai.analysis.metrics import UndefinedEvaluation, evaluate
-
-    scores: dict[Arm, dict[str, MetricScores]] = {}
-    undefined = []
-    for arm, fits in predictions.items():
-        scores[arm] = {}
-        for metric in metrics:
-            evaluations = [evaluate(metric, truth, fit) for fit in fits]
-            reasons = [item.reason for item in evaluations if isinstance(item, UndefinedEvaluation)]
-            if reasons:
-                undefined.append(UndefinedMetric(name=metric.name, arm=arm, reason=reasons[0]))
-                continue
-            defined = [item for item in evaluations if not isinstance(item, UndefinedEvaluation)]
-            scores[arm][metric.name] = MetricScores(
-                values=np.array([item.value for item in defined]),
-                influence=np.stack([item.influence for item in defined]),
-            )
-    return scores, tuple(undefined)
-
-
-def _row_scores(
+def _predict_all(
+    arm: Arm,
+    fitted: Sequence[FittedModel],
     data: IntegratedData,
-    arms: Mapping[Arm, Sequence[FittedModel]],
-    predictions: Mapping[Arm, Sequence[Predictions]],
     *,
-    classes: tuple[str, ...],
-) -> bytes:
-    """Return one row per benchmark row: its number from 0, its label, and what every fit says about it."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    truth: BenchmarkTruth,
+    threshold: float,
+    run: Run,
+) -> list[Predictions]:
+    """Ask every fit of an arm about every row, and say how fast they answer."""
+    began = time.perf_counter()
+    found = [predict(model, data, truth=truth, threshold=threshold) for model in fitted]
+    seconds = max(time.perf_counter() - began, 1e-9)
+    run.log_metrics({f"{arm}.rows_per_second": data.benchmark.num_rows * len(fitted) / seconds})
+    if arm in ("candidate", "baseline"):
+        run.log_metrics({f"{arm}.latency_seconds": _latency(fitted[0], data, classes=truth.classes)})
+    return found
 
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {
-        "row": pa.array(np.arange(data.benchmark.num_rows)),
-        "label": data.benchmark[data.label],
-    }
-    for arm, fits in predictions.items():
-        for model, fit in zip(arms[arm], fits, strict=True):
-            name = f"{arm}.{model.seed}"
-            if not classes:
-                columns[f"{name}.predicted"] = pa.array(fit.predicted)
+
+def _latency(model: FittedModel, data: IntegratedData, *, classes: tuple[str, ...]) -> float:
+    """Return the median time of a call that asks about one row, in seconds."""
+    row, seconds = data.benchmark.slice(0, 1), []
+    for _ in range(_TIMED_CALLS):
+        began = time.perf_counter()
+        model.predict(row, classes=classes)
+        seconds.append(time.perf_counter() - began)
+    return sorted(seconds)[_TIMED_CALLS // 2]
+
+
+def _with_threshold(fit: Predictions, threshold: float, *, positive: int) -> Predictions:
+    """Let a row count as of the positive class from a probability on.
+
+    Raises:
+        ModelError: The model gives no probabilities.
+    """
+    import numpy as np
+
+    if fit.probabilities is None:
+        msg = "a model gives no probabilities, which evaluation.threshold needs; leave the threshold out."
+        raise ModelError(msg)
+    codes = np.where(fit.probabilities[:, positive] >= threshold, positive, 1 - positive)
+    return dataclasses.replace(fit, predicted=codes.astype(np.intp))
+
+
+def _record(scores: BenchmarkScores, *, seeds: Mapping[Arm, Sequence[int]], run: Run) -> None:
+    """Log the scores that are shown; those of a feedback half are rounded."""
+    by_seed: dict[int, dict[str, float]] = {}
+    means: dict[str, float] = {}
+    metrics = {metric.name: metric for metric in scores.metrics}
+    for arm, by_metric in scores.shown.scores.items():
+        for name, found in by_metric.items():
+            mean = float(found.values.mean())
+            if scores.is_sealed:
+                # Nothing seed by seed: rounded values of many seeds would average to what rounding hides.
+                means[f"{arm}.{name}"] = float(rounded(mean, metrics[name]))
                 continue
-            indices = pa.array(fit.predicted.astype(np.int32))
-            columns[f"{name}.predicted"] = pa.DictionaryArray.from_arrays(indices, pa.array(classes))
-            if fit.probabilities is not None:
-                for code, text in enumerate(classes):
-                    columns[f"{name}.probability.{text}"] = pa.array(fit.probabilities[:, code])
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer, compression="zstd", write_page_checksum=True)
-    return buffer.getvalue()
+            means[f"{arm}.{name}"] = mean
+            for seed, value in zip(seeds[arm], found.values, strict=True):
+                by_seed.setdefault(seed, {})[f"{arm}.{name}.per_seed"] = float(value)
+    run.log_metrics(means)
+    for seed, values_of_seed in by_seed.items():
+        run.log_metrics(values_of_seed, step=seed)

@@ -250,10 +250,9 @@ def _dataset_inputs(run: MlflowRun) -> Iterator[tuple[str, str]]:
     for item in run.inputs.dataset_inputs if run.inputs else ():
         tags = {tag.key: tag.value for tag in item.tags}
         context, digest = tags.get("mlflow.data.context", ""), tags.get("hokusai.digest", "")
-        name = item.dataset.name if context == "contribution" else None
         # MLflow's own field holds the beginning.
         is_same = digest.startswith(item.dataset.digest)
-        yield naming.dataset_tag(context, name), digest if is_same else item.dataset.digest
+        yield naming.dataset_tag(context, item.dataset.name), digest if is_same else item.dataset.digest
 
 
 def _check_decision(evaluation: _Evaluation) -> Iterator[str]:
@@ -322,8 +321,7 @@ def _facts_of_delta(document: Mapping[str, Any]) -> dict[str, Any]:
         "hokusai.decision.reason": document["decision"]["reason"],
     }
     for version in document["datasets"]:
-        name = version["name"] if version["context"] == "contribution" else None
-        facts[naming.dataset_tag(version["context"], name)] = version["digest"]
+        facts[naming.dataset_tag(version["context"], version["name"])] = version["digest"]
     for delta in document["deltas"]:
         name = f"delta.{delta['metric']}" if delta["reference"] == "control" else f"delta_baseline.{delta['metric']}"
         facts |= {name: delta["gain"], f"{name}.lower": delta["gain_lower"], f"{name}.upper": delta["gain_upper"]}

@@ -1,0 +1,264 @@
+"""Scores and the rule that was fixed beforehand become a decision, with its reason and what cannot be concluded."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hokusai.analysis.group_sequential import boundaries
+from hokusai.analysis.multiplicity import check_non_inferiority
+from hokusai.analysis.power import evidence_needed, minimum_detectable_effect
+from hokusai.analysis.statistics import decide
+from hokusai.records import Decision, GuardVerdict
+from hokusai.steps.deltas import interval_of, metric_deltas
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hokusai.records import (
+        Arm,
+        BenchmarkScores,
+        ContributionCounts,
+        DecisionRule,
+        MetricDelta,
+        Outcome,
+        SubsetScores,
+    )
+
+__all__ = ["Judgement", "decide_contribution", "judge", "level_at"]
+
+_OF_PREDICTED_CLASSES = {"accuracy", "balanced_accuracy", "precision", "recall", "f1"}
+_OF_ONE_CLASS = {"precision", "recall", "f1", "average_precision"}
+_OF_EVERY_CLASS = {"balanced_accuracy", "roc_auc"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What a rule says of the scores of an arm.
+
+    Attributes:
+        outcome: The outcome.
+        reason: One sentence.
+        guards: What became of the guarded metrics.
+    """
+
+    outcome: Outcome
+    reason: str
+    guards: tuple[GuardVerdict, ...] = ()
+
+
+def level_at(rule: DecisionRule, *, looks: int) -> float:
+    """Return the confidence of the interval that decides at a look.
+
+    Without looks it is the rule's. With them every look has a level of its own, so that all looks together accept a
+    worthless contribution as seldom as a single one would.
+
+    Args:
+        rule: The rule.
+        looks: How many looks there were, the present one included; 0 without looks.
+
+    Raises:
+        ValueError: The rule has fewer looks.
+    """
+    if not rule.looks:
+        return rule.confidence
+    if not 1 <= looks <= len(rule.looks):
+        raise ValueError(f"look {looks}, expected 1 to {len(rule.looks)}")
+    return 1 - 2 * boundaries(rule.looks, alpha=(1 - rule.confidence) / 2)[looks - 1]
+
+
+def judge(rule: DecisionRule, scores: BenchmarkScores, *, looks: int = 0, arm: Arm = "candidate") -> Judgement:
+    """Return what the rule says of an arm's gain over the control, on the rows that decide.
+
+    Args:
+        rule: The rule.
+        scores: What step 4 found.
+        looks: How many looks there were, the present one included; 0 without looks.
+        arm: The arm; a negative control goes through the same gate.
+    """
+    deciding = scores.deciding
+    deltas = metric_deltas(
+        scores.metrics,
+        deciding,
+        reference="control",
+        confidence=level_at(rule, looks=looks),
+        is_random=scores.is_random,
+        roles={},
+        arm=arm,
+    )
+    by_name = {delta.metric.name: delta for delta in deltas}
+    delta = by_name.get(rule.metric)
+    if delta is None:
+        return Judgement(
+            outcome="not enough evidence",
+            reason=f"{rule.metric} is undefined here: {_why(rule.metric, deciding, arm)}.",
+        )
+    lacking = _lacking(rule, scores, arm=arm)
+    if lacking:
+        return Judgement(outcome="not enough evidence", reason=lacking)
+    if delta.gain_lower is None or delta.gain_upper is None:
+        reason = f"no benchmark row tells the two models apart by {rule.metric}, so nothing says how sure the delta is."
+        return Judgement(outcome="not enough evidence", reason=reason)
+    outcome = decide(gain_lower=delta.gain_lower, gain_upper=delta.gain_upper, minimum_gain=rule.minimum_gain)
+    reason = _sentence(delta, bar=rule.minimum_gain, outcome=outcome)
+    guards = tuple(_guard(guard.metric, guard.margin, by_name.get(guard.metric)) for guard in rule.guards)
+    broken = [guard.metric for guard in guards if guard.verdict == "worse"]
+    unclear = [guard.metric for guard in guards if guard.verdict == "unclear"]
+    if broken and outcome != "reject":
+        outcome, reason = "reject", f"{' and '.join(broken)} got worse by more than the margin; {reason}"
+    elif unclear and outcome == "accept":
+        outcome = "not enough evidence"
+        reason = f"whether {' and '.join(unclear)} got worse by more than the margin is not clear; {reason}"
+    return Judgement(outcome=outcome, reason=reason, guards=guards)
+
+
+def decide_contribution(
+    rule: DecisionRule,
+    scores: BenchmarkScores,
+    *,
+    counts: Sequence[ContributionCounts],
+    rule_sha256: str,
+    looks: int = 0,
+    number: int | None = None,
+) -> Decision:
+    """Return the decision on a contribution.
+
+    Where the rows that decide are sealed, it is accept or reject and nothing else: neither a number nor how close it
+    was.
+
+    Args:
+        rule: The rule.
+        scores: What step 4 found.
+        counts: What became of the rows of every table, base first.
+        rule_sha256: SHA-256 of the rule as it was recorded.
+        looks: How many looks there were; 0 without looks.
+        number: Which of the declared decisions this is; None where none were declared.
+    """
+    if any(count.kept for count in counts[1:]):
+        judgement = judge(rule, scores, looks=looks)
+    else:
+        reason = "no contributed row is new: all of them stand in the base data or in the benchmark."
+        judgement = Judgement(outcome="reject", reason=reason)
+    decision = Decision(
+        outcome=judgement.outcome,
+        metric=rule.metric,
+        minimum_gain=rule.minimum_gain,
+        reason=judgement.reason,
+        is_exploratory=rule.decisions is None,
+        rule_sha256=rule_sha256,
+        confidence=rule.confidence,
+        guards=judgement.guards,
+        number=number,
+        decisions=rule.decisions,
+    )
+    if scores.is_sealed:
+        accepted = judgement.outcome == "accept"
+        which = f"decision {number} of {rule.decisions}"
+        said = "clears the bar" if accepted else "does not clear the bar, or not surely enough"
+        decision = dataclasses.replace(
+            decision,
+            outcome="accept" if accepted else "reject",
+            reason=f"on the benchmark's decision half the contribution {said} ({which}); it gives no other answer.",
+            guards=(),
+        )
+    decision = _with_power(decision, rule, scores, looks=looks)
+    return dataclasses.replace(decision, not_concluded=_not_concluded(decision, scores))
+
+
+def _lacking(rule: DecisionRule, scores: BenchmarkScores, *, arm: Arm) -> str:
+    """Return why there is too little of something to decide by, in one sentence; empty when there is enough."""
+    deciding = scores.deciding
+    fits = min(deciding.scores[each][rule.metric].values.size for each in ("control", arm))
+    if scores.is_random and fits < rule.minimum_seeds:
+        return f"the trainer is random; a decision needs at least {rule.minimum_seeds} seeds (training.seeds)."
+    few = [(name, rows) for name, rows in _classes_that_count(rule.metric, scores) if rows < rule.minimum_positives]
+    if few:
+        name, rows = few[0]
+        return (
+            f"the benchmark has {rows} rows of the class {name!r}, and a decision by {rule.metric} needs at least "
+            f"{rule.minimum_positives} (delta.minimum_positives)."
+        )
+    if rule.metric in _OF_PREDICTED_CLASSES and arm in deciding.right:
+        discordant = float(abs(deciding.right[arm].share - deciding.right["control"].share).sum())
+        # What nobody can tell apart is no gain for certain: that has a bound of its own.
+        if 0 < discordant < rule.minimum_discordant_rows:
+            return (
+                f"only one of the two models is right on {discordant:.4g} benchmark rows, and a decision by "
+                f"{rule.metric} needs at least {rule.minimum_discordant_rows} (delta.minimum_discordant_rows)."
+            )
+    return ""
+
+
+def _classes_that_count(metric: str, scores: BenchmarkScores) -> tuple[tuple[str, int], ...]:
+    rows = scores.deciding.class_rows
+    if metric in _OF_EVERY_CLASS or (metric in _OF_ONE_CLASS and not scores.positive_class):
+        return rows
+    return tuple(each for each in rows if metric in _OF_ONE_CLASS and each[0] == scores.positive_class)
+
+
+def _guard(metric: str, margin: float, delta: MetricDelta | None) -> GuardVerdict:
+    if delta is None or delta.gain_lower is None or delta.gain_upper is None:
+        return GuardVerdict(metric=metric, margin=margin, verdict="unclear")
+    verdict = check_non_inferiority(gain_lower=delta.gain_lower, gain_upper=delta.gain_upper, margin=margin)
+    return GuardVerdict(metric=metric, margin=margin, verdict=verdict)
+
+
+def _with_power(decision: Decision, rule: DecisionRule, scores: BenchmarkScores, *, looks: int) -> Decision:
+    """Add what this benchmark and these seeds could have seen, and what would settle it."""
+    shown = scores.shown
+    arms = [shown.scores.get(arm, {}).get(rule.metric) for arm in ("control", "candidate")]
+    control, candidate = arms
+    if control is None or candidate is None:
+        return decision
+    level = level_at(rule, looks=looks)
+    interval = interval_of(control, candidate, confidence=level, is_random=scores.is_random, is_trained=True)
+    if interval is None or interval.degenerate:
+        return decision
+    smallest = minimum_detectable_effect(interval, confidence=level)
+    decision = dataclasses.replace(decision, minimum_detectable_effect=smallest if math.isfinite(smallest) else None)
+    if decision.outcome != "not enough evidence":
+        return decision
+    metric = next(each for each in scores.metrics if each.name == rule.metric)
+    needed = evidence_needed(
+        interval,
+        rows=shown.subset.rows,
+        gain=interval.delta if metric.higher_is_better else -interval.delta,
+        minimum_gain=rule.minimum_gain,
+        confidence=level,
+    )
+    return dataclasses.replace(decision, rows_needed=needed.rows, seeds_needed=needed.seeds)
+
+
+def _not_concluded(decision: Decision, scores: BenchmarkScores) -> tuple[str, ...]:
+    said = []
+    if decision.outcome == "not enough evidence":
+        said.append("Whether the contribution helps: the evidence is compatible with both.")
+    if decision.is_exploratory:
+        said.append(
+            "How often decisions on this benchmark are wrong: nothing limits how often it is asked, and of "
+            f"contributions that are worth nothing one in {round(2 / (1 - decision.confidence))} passes by chance "
+            "(`hokusai benchmark split`)."
+        )
+    if not scores.is_random:
+        said.append("What another sample of the same contributor's rows would be worth: this one is taken as it is.")
+    return tuple(said)
+
+
+def _sentence(delta: MetricDelta, *, bar: float, outcome: Outcome) -> str:
+    said = {
+        "accept": f"the whole interval is above {'zero' if bar == 0 else f'the bar of {bar:g}'}",
+        "reject": f"the whole interval is below {'or at zero' if bar == 0 else f'the bar of {bar:g}'}",
+        "not enough evidence": f"the interval contains {'zero' if bar == 0 else f'the bar of {bar:g} or zero'}",
+    }
+    level = f"{delta.confidence * 100:.4g}%"
+    return (
+        f"the gain in {delta.metric.name} is {delta.gain:+.3g}, with {level} confidence between "
+        f"{delta.gain_lower:+.3g} and {delta.gain_upper:+.3g}: {said[outcome]}."
+    )
+
+
+def _why(metric: str, scores: SubsetScores, arm: Arm) -> str:
+    reasons = (f"{item.arm}: {item.reason}" for item in scores.undefined if item.name == metric)
+    return next((reason for reason in reasons if reason.startswith((arm, "control"))), "it was not computed")

@@ -1,0 +1,94 @@
+"""The decision rule: what is fixed, recorded and hashed before the candidate is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from hokusai.digests import canonical_json, sha256
+from hokusai.records import DecisionRule, Guard
+from hokusai.tracking import naming
+
+if TYPE_CHECKING:
+    from hokusai.records import IntegratedData, Metric
+    from hokusai.steps.delta_settings import DeltaSettings
+    from hokusai.steps.evaluation_settings import EvaluationSettings
+    from hokusai.steps.model_training import TrainingSettings
+    from hokusai.tracking.run import Run
+
+__all__ = ["RULE_FILE", "decision_rule", "record_rule", "rule_sha256"]
+
+RULE_FILE = "decision_rule.json"
+RULE_FORMAT = "hokusai-decision-rule/1"
+
+
+def decision_rule(
+    settings: DeltaSettings,
+    *,
+    metric: Metric,
+    evaluation: EvaluationSettings,
+    training: TrainingSettings,
+    is_random: bool,
+    data: IntegratedData,
+    decisions: int | None = None,
+    alpha: float | None = None,
+) -> DecisionRule:
+    """Return how the candidate's scores will become a decision.
+
+    Args:
+        settings: The bar.
+        metric: The metric that decides.
+        evaluation: How rows are scored.
+        training: How often the trainer is fitted.
+        is_random: Whether its result depends on its seed; if not, it is fitted once.
+        data: The benchmark.
+        decisions: How many decisions the benchmark was declared for; None where none were.
+        alpha: One-sided level of each of them; None where none were declared.
+    """
+    confidence = settings.confidence
+    if decisions is not None and alpha is not None:
+        confidence = 1 - 2 * alpha
+    looks = training.sequential.looks if is_random else ()
+    seeds = max(looks) if looks else training.seeds
+    return DecisionRule(
+        metric=metric.name,
+        minimum_gain=settings.minimum_gain,
+        confidence=confidence,
+        guards=tuple(Guard(metric=guard.metric, margin=guard.margin) for guard in settings.guards),
+        minimum_positives=settings.minimum_positives,
+        minimum_discordant_rows=settings.minimum_discordant_rows,
+        seeds=seeds if is_random else 1,
+        control_seeds=(training.control_seeds or seeds) if is_random else 1,
+        looks=looks,
+        benchmark_sha256=next((each.digest for each in data.versions if each.context == "benchmark"), ""),
+        rows="benchmark" if decisions is None else "decision half",
+        decisions=decisions,
+        scoring=canonical_json(
+            {
+                "positive_class": evaluation.positive_class,
+                "threshold": evaluation.threshold,
+                "average": evaluation.average,
+                "sample_weight": evaluation.sample_weight,
+                "group": evaluation.group,
+                "query": evaluation.query,
+            }
+        ).decode(),
+    )
+
+
+def rule_sha256(rule: DecisionRule) -> str:
+    """Return the SHA-256 of a rule's document."""
+    return sha256(_document(rule))
+
+
+def record_rule(rule: DecisionRule, *, run: Run) -> None:
+    """Record a rule as the artifact ``decision_rule.json``, with its digest as a tag."""
+    run.log_artifact(RULE_FILE, _document(rule))
+    run.set_tags({naming.DECISION_RULE_TAG: rule_sha256(rule)})
+
+
+def _document(rule: DecisionRule) -> bytes:
+    values = dataclasses.asdict(rule)
+    values["guards"] = [dict(guard) for guard in values["guards"]]
+    values["looks"] = list(values["looks"])
+    return canonical_json({"format": RULE_FORMAT, **values})

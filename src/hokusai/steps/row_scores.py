@@ -1,0 +1,174 @@
+"""What every fit says about every benchmark row, as one Parquet file from which every score can be computed again."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hokusai.analysis.metrics import BenchmarkTruth
+from hokusai.analysis.statistics import RowGroups
+from hokusai.errors import DataError
+from hokusai.records import Predictions
+from hokusai.steps.benchmark_rows import BenchmarkRows, RowSet, class_codes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from hokusai.records import Arm
+
+__all__ = ["ROW_SCORES_FORMAT", "RowScores", "read_row_scores"]
+
+ROW_SCORES_FORMAT = "hokusai-row-scores/2"
+_METADATA = b"hokusai"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RowScores:
+    """What every fit says about every row of all benchmarks.
+
+    Attributes:
+        labels: The rows' labels, as the benchmark has them.
+        rows: The labels as they are scored, with weights and groups, and the sets of rows.
+        predictions: By arm and seed.
+    """
+
+    labels: pa.ChunkedArray
+    rows: BenchmarkRows
+    predictions: Mapping[Arm, Mapping[int, Predictions]]
+
+    def to_bytes(self) -> bytes:
+        """Return the file's bytes; equal row scores give equal bytes."""
+        truth = self.rows.truth
+        columns: dict[str, pa.Array | pa.ChunkedArray] = {
+            "row": pa.array(np.arange(len(self.labels))),
+            "label": self.labels,
+        }
+        optional = {"weight": truth.weights, "query": truth.queries}
+        optional["group"] = None if self.rows.groups is None else self.rows.groups.codes
+        columns |= {name: pa.array(values) for name, values in optional.items() if values is not None}
+        for number, rowset in enumerate(self.rows.sets):
+            member = np.zeros(len(self.labels), dtype=np.bool_)
+            member[rowset.rows] = True
+            columns[f"set.{number}"] = pa.array(member)
+        unseen: dict[str, list[str]] = {}
+        for arm, fits in self.predictions.items():
+            for seed, fit in fits.items():
+                name = f"{arm}.{seed}"
+                unseen[name] = list(fit.unseen_classes)
+                columns |= _fit_columns(name, fit, truth.classes)
+        metadata = {
+            "format": ROW_SCORES_FORMAT,
+            "classes": list(truth.classes),
+            "positive_class": None if truth.positive is None else truth.classes[truth.positive],
+            "average": truth.average,
+            "sets": [{"name": each.name, "kind": each.kind} for each in self.rows.sets],
+            "fits": unseen,
+        }
+        table = pa.table(columns).replace_schema_metadata(
+            {_METADATA: json.dumps(metadata, ensure_ascii=False).encode()}
+        )
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+        return buffer.getvalue()
+
+
+def read_row_scores(content: bytes, *, source: str = "row_scores.parquet") -> RowScores:
+    """Return the row scores that :meth:`RowScores.to_bytes` wrote.
+
+    Args:
+        content: The file's bytes.
+        source: What messages call it.
+
+    Raises:
+        DataError: They are none, or of another version.
+    """
+    try:
+        table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
+        metadata = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(source, f"cannot be read ({error}). Fetch it again.") from error
+    if metadata.get("format") != ROW_SCORES_FORMAT:
+        problem = f"is in the format {metadata.get('format')!r}, expected {ROW_SCORES_FORMAT!r}."
+        raise DataError(source, problem)
+    classes = tuple(metadata["classes"])
+    positive = metadata["positive_class"]
+    return RowScores(
+        labels=table["label"],
+        rows=BenchmarkRows(
+            truth=BenchmarkTruth(
+                actual=_actual(table["label"], classes),
+                classes=classes,
+                positive=None if positive is None else classes.index(positive),
+                average=metadata["average"],
+                weights=_column(table, "weight"),
+                queries=_column(table, "query"),
+                groups=_column(table, "group"),
+            ),
+            groups=_groups(table),
+            sets=tuple(
+                RowSet(name=each["name"], kind=each["kind"], rows=np.flatnonzero(table[f"set.{number}"].to_numpy()))
+                for number, each in enumerate(metadata["sets"])
+            ),
+        ),
+        predictions=_predictions(table, classes, metadata["fits"]),
+    )
+
+
+def _fit_columns(name: str, fit: Predictions, classes: tuple[str, ...]) -> dict[str, pa.Array]:
+    if not classes:
+        return {f"{name}.predicted": pa.array(fit.predicted)}
+    kind = np.int8 if len(classes) < 128 else np.int32
+    codes = pa.DictionaryArray.from_arrays(pa.array(fit.predicted.astype(kind)), pa.array(classes))
+    columns: dict[str, pa.Array] = {f"{name}.predicted": codes}
+    if fit.probabilities is None:
+        return columns
+    shown = range(len(classes))
+    if len(classes) == 2 and np.array_equal(fit.probabilities[:, 0], 1 - fit.probabilities[:, 1]):
+        # The other one is exactly what is left, and half of the file is saved.
+        shown = range(1, 2)
+    return columns | {f"{name}.probability.{classes[code]}": pa.array(fit.probabilities[:, code]) for code in shown}
+
+
+def _predictions(
+    table: pa.Table, classes: tuple[str, ...], fits: Mapping[str, list[str]]
+) -> dict[Arm, dict[int, Predictions]]:
+    found: dict[Any, dict[int, Predictions]] = {}
+    for name, unseen in fits.items():
+        arm, _, seed = name.partition(".")
+        predicted = table[f"{name}.predicted"].combine_chunks()
+        found.setdefault(arm, {})[int(seed)] = Predictions(
+            predicted=predicted.indices.to_numpy().astype(np.intp) if classes else predicted.to_numpy(),
+            probabilities=_probabilities(table, name, classes),
+            unseen_classes=tuple(unseen),
+        )
+    return found
+
+
+def _probabilities(table: pa.Table, name: str, classes: tuple[str, ...]) -> NDArray[np.float64] | None:
+    columns = [_column(table, f"{name}.probability.{each}") for each in classes]
+    if not columns or columns[-1] is None:
+        return None
+    if len(columns) == 2 and columns[0] is None:
+        columns[0] = 1 - columns[1]
+    return np.column_stack([column for column in columns if column is not None])
+
+
+def _column(table: pa.Table, name: str) -> Any:  # noqa: ANN401  (numbers of the column's own type, or None)
+    return table[name].to_numpy() if name in table.column_names else None
+
+
+def _groups(table: pa.Table) -> RowGroups | None:
+    codes = _column(table, "group")
+    return None if codes is None else RowGroups(codes=codes.astype(np.intp), count=int(codes.max()) + 1)
+
+
+def _actual(labels: pa.ChunkedArray, classes: tuple[str, ...]) -> NDArray[np.generic]:
+    return class_codes(labels, classes) if classes else labels.to_numpy().astype(np.float64)
