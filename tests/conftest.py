@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import threading
+import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from hokusai.testing.mlflow_server import MlflowServerProcess
 
 _OURS = ("MLFLOW_", "HOKUSAI_")
+_CACHE = "HOKUSAI_CACHE"
 _WARNINGS_OF_MLFLOW = (
     ".*Any type hint is inferred as AnyType:UserWarning",
     "The ``noload`` loader strategy is deprecated:DeprecationWarning",
@@ -32,14 +34,17 @@ _WARNINGS_OF_MLFLOW = (
 
 
 def clean_environment() -> dict[str, str]:
-    """Return this process's environment without settings of MLflow and Hokusai, and with MLflow's telemetry off."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    """Return this process's environment without settings of MLflow and Hokusai, and with MLflow's telemetry off.
+
+    A test's own cache is no setting, and stays.
+    """
+    kept = {name: value for name, value in os.environ.items() if name == _CACHE or not name.startswith(_OURS)}
     return kept | {"MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep pulled models out of the cache of whoever runs the tests."""
+def _cache_of_all_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what tests fetch and fit out of the cache of whoever runs them; for fixtures of several tests."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -148,11 +153,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take settings of MLflow and Hokusai out of the environment, and turn MLflow's telemetry off."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Take settings of MLflow and Hokusai out of the environment, and turn MLflow's telemetry off.
+
+    Every test has a cache of its own: what one test's control said must not stand in for a fit of another one.
+    """
     for name in set(os.environ) - set(clean_environment()):
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv(_CACHE, str(tmp_path_factory.getbasetemp() / f"cache-{uuid.uuid4().hex}"))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 import hokusai
 from hokusai.tracking.mlflow_client import MlflowStore
-from hokusai.tracking.shipper import DirectShipping
+from hokusai.tracking.shipper import DirectShipping, LaterShipping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,13 +121,7 @@ def test_what_is_not_shipped_yet_is_told_with_the_command_that_brings_it_over(
 ) -> None:
     settings = hokusai.TrackingSettings(uri="http://127.0.0.1:9", journal=tmp_path / ".hokusai")
 
-    class Nowhere:
-        def follow(self, folder: Path) -> None: ...
-
-        def wait(self, folder: Path) -> tuple[None, str]:
-            return None, f"{folder} waits"
-
-    with hokusai.resume(run.link, settings=settings, shipping=Nowhere()) as resumed:
+    with hokusai.resume(run.link, settings=settings, shipping=LaterShipping()) as resumed:
         resumed.set_tags({"more": "yes"})
     done = audit(run.key)
     assert done.code == 1

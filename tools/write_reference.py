@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hokusai.steps.decision_rule import RULE_FILE
 from hokusai.tracking import artifacts, naming
 from hokusai.tracking.metric_names import METRICS
 from hokusai.tracking.parameters import SCHEMA_VERSION, STEP_PARAMETERS, json_schema
@@ -153,6 +154,10 @@ def _artifact_rows() -> Iterator[tuple[str, str]]:
     yield "`warnings-ARM.txt`", "What the fits of an arm were warned of."
     yield "`failed_fits.json`", "Fits that did not succeed: arm, seed and reason."
     yield "`training-notes.txt`", "What a reader of the scores should know, such as a class that the base lacks."
+    yield (
+        f"`{RULE_FILE}`",
+        "Of the parent run: [how the scores become a decision](statistics.md#the-decision), recorded before training.",
+    )
     yield "`row_scores.parquet`", "[What every fit says about every benchmark row](formats/row-scores.md)."
     yield "`delta.json`", "[The report](formats/delta.md)."
 

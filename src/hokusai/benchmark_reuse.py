@@ -57,8 +57,8 @@ class Benchmark:
 def read_benchmark(config: PipelineConfig, *, reader: TableReader | None = None) -> Benchmark:
     """Read the benchmark that decides, as an evaluation does, without any contribution.
 
-    The digest is that which evaluations record, unless a contribution changes the type of a column, or has personal
-    data that no other table has and that are to be taken out of all of them.
+    The digest is that which evaluations record, unless a contribution has personal data that no other table has and
+    that are to be taken out of all of them.
 
     Args:
         config: The evaluation; its contributions play no part and need not be there.

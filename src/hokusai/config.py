@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 import os
 import re
@@ -32,9 +33,9 @@ from hokusai.tracking.mlflow_config import TrackingSettings, default_store_uri, 
 from hokusai.tracking.naming import require_names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
 __all__ = [
     "Origin",
@@ -123,8 +124,12 @@ class ResolvedConfig:
     def locate(self, error: ConfigurationError) -> ConfigurationError:
         """Return an error about a value with the place that the value came from, where that is known."""
         origin = _nearest(self.origins, error.key)
-        if origin is None or error.source != "code":
+        if error.source != "code":
             return error
+        if origin is None:
+            # What is missing has no line; the file is where it belongs.
+            files = [each.source for each in self.origins.values() if each.line is not None]
+            return ConfigurationError(error.problem, key=error.key, source=files[0]) if files else error
         return ConfigurationError(error.problem, key=error.key, source=origin.source, line=origin.line)
 
     def items(self) -> Iterator[tuple[str, Any, Origin]]:
@@ -375,9 +380,12 @@ def _annotation(key: str) -> Any:
     return annotation
 
 
-def _hints(settings: Any) -> dict[str, Any]:
+def _read_hints(settings: Any) -> Mapping[str, Any]:
     names = {item.name for item in dataclasses.fields(settings)}
     return {name: hint for name, hint in typing.get_type_hints(settings).items() if name in names}
+
+
+_hints: Callable[[Any], Mapping[str, Any]] = functools.cache(_read_hints)
 
 
 def _flatten(annotation: Any) -> set[Any]:
@@ -426,13 +434,23 @@ def _validate(
     *,
     prefix: str = "",
 ) -> _Settings:
-    from pydantic import TypeAdapter, ValidationError  # a tenth of a second that --help does not need
+    from pydantic import ValidationError  # a tenth of a second that --help does not need
 
     try:
         # By way of JSON because a strict reading of JSON takes a text for a path and an array for a tuple, and no more.
-        return TypeAdapter(kind).validate_json(json.dumps(values, default=str))
+        adapter: TypeAdapter[_Settings] = _adapter(kind)
+        return adapter.validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         raise _translate(error, origins, path, prefix=prefix) from error
+
+
+def _make_adapter(kind: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+_adapter: Callable[[Any], Any] = functools.cache(_make_adapter)
 
 
 def _translate(

@@ -178,7 +178,10 @@ class _Compared:
 def _compared(
     sources: DataSources, settings: DataSettings, tables: Sequence[pa.Table], columns: Columns, path: Path
 ) -> _Compared:
-    base, *benchmarks, offered = common_types([table.select(columns.names) for table in tables])
+    titles = [sources.source(part) for part in (sources.base, *sources.benchmarks)]
+    base, *benchmarks, offered = common_types(
+        [table.select(columns.names) for table in tables], sources=[*titles, str(path)]
+    )
     # A row without its label or key is a finding of its own, and has nothing to be compared by.
     complete = np.ones(offered.num_rows, dtype=np.bool_)
     for name in (columns.label, *columns.key):

@@ -90,11 +90,14 @@ def evaluate_contribution(
             training=config.training,
             is_random=trainer.is_random,
             data=data,
+            truth=rows.truth,
             decisions=benchmark.decisions,
             alpha=benchmark.alpha,
         )
         record_rule(rule, run=parent)
-        benchmark.spend(rule)
+        benchmark.spend(rule, data=data, rows=rows, is_random=trainer.is_random)
+        # Looks see scores while seeds are fitted: whether the benchmark may be asked must be known before.
+        history = benchmark.history() if rule.looks else None
         with parent.child("train_new_model") as step:
             models = train_new_model(
                 config.training,
@@ -105,7 +108,7 @@ def evaluate_contribution(
                 interim=InterimScores(rule, settings=config.evaluation, metrics=metrics, rows=rows, data=data),
                 run=step,
             )
-        history = benchmark.history()
+        history = history or benchmark.history()
         with parent.child("evaluate_on_benchmark") as step:
             scores = evaluate_on_benchmark(
                 config.evaluation, metrics=metrics, rows=rows, baseline=baseline, models=models, data=data, run=step

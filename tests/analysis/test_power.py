@@ -41,7 +41,7 @@ def simulated(
 def test_the_detectable_effect_has_the_asked_power_by_the_noncentral_t_distribution() -> None:
     for rows in (3, 12, 400):
         interval = fixed_models(rows=rows, spread=2.0)
-        effect = minimum_detectable_effect(interval, confidence=0.95, power=0.9)
+        effect = minimum_detectable_effect(interval, power=0.9)
         noncentrality = effect / (2.0 / math.sqrt(rows))
         assert stats.nct.sf(stats.t.ppf(0.975, rows - 1), rows - 1, noncentrality) == pytest.approx(0.9, abs=1e-5)
 
@@ -49,7 +49,7 @@ def test_the_detectable_effect_has_the_asked_power_by_the_noncentral_t_distribut
 def test_on_a_large_benchmark_the_detectable_effect_is_two_normal_quantiles_of_standard_errors() -> None:
     interval = fixed_models(rows=100_000, spread=1.0)
     expected = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * interval.standard_error
-    assert minimum_detectable_effect(interval, confidence=0.95) == pytest.approx(expected, rel=1e-4)
+    assert minimum_detectable_effect(interval) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(("effect", "power", "rows"), [(0.5, 0.8, 34), (0.2, 0.8, 199), (0.8, 0.95, 23)])
@@ -76,7 +76,7 @@ def test_with_the_numbers_that_there_are_the_precision_is_the_intervals() -> Non
 
 def test_the_gain_that_is_just_detectable_needs_just_the_rows_and_seeds_that_there_are() -> None:
     interval = simulated(np.random.default_rng(3), rows=500, fits=(5, 5), gain=0.1, seed_effect=0.1, confidence=0.95)
-    effect = minimum_detectable_effect(interval, confidence=0.95)
+    effect = minimum_detectable_effect(interval)
     for gain in (0.02 + effect * (1 + 1e-9), 0.02 - effect * (1 + 1e-9)):
         found = evidence_needed(interval, rows=500, gain=gain, minimum_gain=0.02, confidence=0.95)
         assert found == Needed(rows=500, seeds=5)
@@ -102,7 +102,7 @@ def test_a_gain_at_the_bar_is_never_settled_and_a_bar_below_zero_is_zero() -> No
 
 def test_nothing_can_be_said_where_nothing_varies() -> None:
     interval = fixed_models(rows=100, spread=0.0)
-    assert math.isnan(minimum_detectable_effect(interval, confidence=0.95))
+    assert math.isnan(minimum_detectable_effect(interval))
     assert evidence_needed(interval, rows=100, gain=0.3, minimum_gain=0.0, confidence=0.95) == Needed(
         rows=None, seeds=None
     )
@@ -134,7 +134,7 @@ def test_groups_count_rows_by_their_average_size() -> None:
 def test_a_power_outside_of_zero_to_one_is_refused(power: float) -> None:
     interval = fixed_models(rows=100, spread=1.0)
     with pytest.raises(ValueError, match="power is"):
-        minimum_detectable_effect(interval, confidence=0.95, power=power)
+        minimum_detectable_effect(interval, power=power)
     with pytest.raises(ValueError, match="power is"):
         evidence_needed(interval, rows=100, gain=0.1, minimum_gain=0.0, confidence=0.95, power=power)
 
@@ -147,7 +147,7 @@ def test_the_detectable_effect_is_accepted_four_times_out_of_five(seed_effect: f
     pilots = [
         simulated(rng, rows=rows, fits=fits, gain=0.0, seed_effect=seed_effect, confidence=0.95) for _ in range(300)
     ]
-    effect = float(np.mean([minimum_detectable_effect(pilot, confidence=0.95) for pilot in pilots]))
+    effect = float(np.mean([minimum_detectable_effect(pilot) for pilot in pilots]))
     accepted = 0
     for _ in range(3000):
         found = simulated(rng, rows=rows, fits=fits, gain=bar + effect, seed_effect=seed_effect, confidence=0.95)

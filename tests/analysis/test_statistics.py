@@ -19,6 +19,8 @@ from hokusai.records import MetricScores, Predictions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from hokusai.analysis.statistics import Combination
+
 Arm = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 
 
@@ -446,3 +448,24 @@ def test_a_higher_bar_never_turns_a_refusal_into_an_acceptance(
 def test_an_interval_that_is_upside_down_is_refused() -> None:
     with pytest.raises(ValueError, match="is above gain_upper"):
         decide(gain_lower=0.2, gain_upper=0.1, minimum_gain=0.0)
+
+
+def test_far_out_a_handful_of_seeds_that_agree_by_chance_does_not_pass_for_precision() -> None:
+    # Both arms draw from one distribution, and seeds make most of the variance: every interval above zero is an error.
+    rng, rows, draws, tail = np.random.default_rng(3), 200, 20_000, 0.0005
+    errors: dict[Combination, int] = {"satterthwaite": 0, "howe": 0}
+    influence = np.resize([-0.02, 0.02], rows)
+    for _ in range(draws):
+        shifts = (0.0, rng.normal(0, 0.04 / math.sqrt(rows)))
+        control, candidate = (
+            MetricScores(
+                values=rng.normal(0.5 + shift, 0.01, 3), influence=sign * influence, mean_square=4e-4, interaction=0.0
+            )
+            for shift, sign in zip(shifts, (-1, 1), strict=True)
+        )
+        for combination in errors:
+            found = paired_interval(
+                control, candidate, confidence=1 - 2 * tail, random_trainer=True, combination=combination
+            )
+            errors[combination] += found.lower > 0
+    assert errors["howe"] <= draws * tail < 2 * draws * tail < errors["satterthwaite"]

@@ -12,6 +12,8 @@ from hokusai.errors import ModelError, ModelNotFoundError
 from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.models.stored_files import require_inside
 from hokusai.records import MODEL_SHA256_TAG
+from hokusai.tracking.benchmark_ledger import ledger_name
+from hokusai.tracking.mlflow_ledger import BenchmarkLedger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,6 +154,19 @@ def test_the_log_of_moved_aliases_is_no_model_and_a_model_may_be_called_like_one
     assert registry.names() == ("chess.moves", "iris")
     assert {version.name for version in registry.versions()} == {"chess.moves", "iris"}
     assert [version.version for version in registry.versions("iris.moves")] == ["1"]
+
+
+def test_the_ledger_of_a_benchmark_is_no_model(mlflow_store: MlflowAddress, register_model: RegisterModel) -> None:
+    register_model(mlflow_store.client)
+    digest = "ab" * 32
+    ledger = BenchmarkLedger(mlflow_store.uri)
+    ledger.split(digest, commitment="c0" * 32, decisions=3, feedback_rows=2, decision_rows=2)
+    registry = ModelRegistry(mlflow_store.uri)
+    assert registry.names() == ("iris",)
+    assert {version.name for version in registry.versions()} == {"iris"}
+    with pytest.raises(ModelNotFoundError) as caught:
+        registry.find(f"models:/{ledger_name(digest)[:-1]}/1")
+    assert tuple(caught.value.close) == ()
 
 
 def test_a_registry_larger_than_a_page_is_read_whole(

@@ -464,6 +464,7 @@ def test_a_folder_that_cannot_be_written_is_named(
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOKUSAI_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_folder() == tmp_path / "hokusai" / "models"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")

@@ -30,7 +30,7 @@ from hokusai.records import (
     Predictions,
     TrainedModels,
 )
-from hokusai.steps.benchmark_rows import benchmark_rows
+from hokusai.steps.benchmark_rows import BenchmarkRows, benchmark_rows
 from hokusai.steps.chosen_metrics import chosen_metrics
 from hokusai.steps.decision_rule import decision_rule
 from hokusai.steps.delta_computation import compare_and_output_delta, delta_metrics, model_tags
@@ -118,6 +118,11 @@ class Steps:
             model_sha256="0a" * 32,
         )
 
+    def rows(self, own: EvaluationSettings, decision_half: NDArray[np.bool_] | None = None) -> BenchmarkRows:
+        """The benchmark's rows."""
+        baseline = BaselineModel(source="given", model=self.baseline)
+        return benchmark_rows(own, self.data, task=self.models.task, baseline=baseline, decision_half=decision_half)
+
     def score(
         self,
         own: EvaluationSettings | None = None,
@@ -128,7 +133,7 @@ class Steps:
         """Run step 4."""
         own = own or EvaluationSettings()
         baseline = BaselineModel(source="given", model=self.baseline)
-        rows = benchmark_rows(own, self.data, task=self.models.task, baseline=baseline, decision_half=decision_half)
+        rows = self.rows(own, decision_half)
         with Tracker(self.journal, evaluation="e", run_name="r").start() as run:
             return evaluate_on_benchmark(
                 own,
@@ -163,6 +168,7 @@ class Steps:
             training=TrainingSettings(seeds=len(self.candidates)),
             is_random=self.is_random,
             data=self.data,
+            truth=self.rows(evaluation, decision_half).truth,
             decisions=decisions,
             alpha=None if decisions is None else 0.05 / decisions,
         )

@@ -995,7 +995,17 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tracker = Tracker(journal, evaluation=evaluation, run_name="parent")
     with tracker.start() as parent:
         with parent.child("first") as run:
-            run.log_parameters(CompareAndOutputDeltaParameters(metric="accuracy", minimum_gain=0.1, confidence=0.95))
+            run.log_parameters(
+                CompareAndOutputDeltaParameters(
+                    metric="accuracy",
+                    minimum_gain=0.1,
+                    confidence=0.95,
+                    guards={},
+                    minimum_positives=50,
+                    minimum_discordant_rows=25,
+                    rule_sha256="01" * 32,
+                )
+            )
             for step in range(5):
                 run.log_metrics({"loss": 1 / (step + 1)}, step=step)
             version = DatasetVersion(

@@ -84,7 +84,17 @@ def record_evaluation(open_journal: Callable[[str], FileJournal], model_file: Mo
 
 
 def _record_everything(run: Run, model_file: ModelFile, *, registered_name: str) -> None:
-    run.log_parameters(CompareAndOutputDeltaParameters(metric="accuracy", minimum_gain=0.1, confidence=0.95))
+    run.log_parameters(
+        CompareAndOutputDeltaParameters(
+            metric="accuracy",
+            minimum_gain=0.1,
+            confidence=0.95,
+            guards={},
+            minimum_positives=50,
+            minimum_discordant_rows=25,
+            rule_sha256="01" * 32,
+        )
+    )
     for step in range(5):
         run.log_metrics({"loss": 1.0 / (step + 1), "undefined": float("nan")}, step=step)
     run.set_tags({"note": "first"})

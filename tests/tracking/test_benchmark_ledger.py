@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hokusai.errors import BenchmarkLedgerError, TrackingServerError
-from hokusai.records import BenchmarkHistory, Metric
+from hokusai.records import BenchmarkAnswer, BenchmarkHistory, BenchmarkQuestion
 from hokusai.testing.faults import DropAnswer, Hang, Latency
-from hokusai.tracking.benchmark_history import EarlierEvaluation, benchmark_history, summarise_evaluations
+from hokusai.tracking.benchmark_history import EarlierEvaluation, summarise_evaluations
 from hokusai.tracking.benchmark_ledger import (
     LedgerEntry,
     LedgerState,
@@ -30,6 +30,7 @@ from hokusai.tracking.benchmark_ledger import (
     ledger_name,
     read_ledger,
 )
+from hokusai.tracking.benchmark_questions import answer_question
 from hokusai.tracking.mlflow_client import MetricPoint, MlflowStore
 from hokusai.tracking.mlflow_ledger import BenchmarkLedger
 from hokusai.tracking.operations import LogDataset
@@ -153,7 +154,14 @@ def test_an_entry_comes_back_from_its_tags(note: str, user: str, decisions: int,
 
 def test_versions_that_are_none_of_ours_or_were_spoiled_are_no_entries() -> None:
     tags = entry_tags(DECLARED)
-    for name, text in (("kind", "gift"), ("key", ""), ("decisions", "-4"), ("decisions", "0"), ("alpha", "nan")):
+    for name, text in (
+        ("kind", "gift"),
+        ("key", ""),
+        ("decisions", "-4"),
+        ("decisions", "0"),
+        ("decisions", "9" * 5000),
+        ("alpha", "nan"),
+    ):
         assert entry_from_tags(1, tags | {f"hokusai.ledger.{name}": text}) is None, name
     assert entry_from_tags(1, tags | {"hokusai.ledger.alpha": "much"}) is None
     assert entry_from_tags(1, tags | {"hokusai.ledger.kind": "spend"}) is None
@@ -221,7 +229,9 @@ def test_what_does_not_fit_the_declaration_is_refused(mlflow_store: MlflowAddres
     assert "evaluation e2 has taken no decision" in refusal(
         lambda: ledger.record_outcome(DIGEST, evaluation="e2", outcome="accept")
     )
+    assert spend(ledger, "e1").number == 1
     ledger.record_outcome(DIGEST, evaluation="e1", outcome="reject")
+    assert "evaluation e1 has had its answer, reject" in refusal(lambda: spend(ledger, "e1"))
     assert "has the outcome 'reject' on record, got 'accept'" in refusal(
         lambda: ledger.record_outcome(DIGEST, evaluation="e1", outcome="accept")
     )
@@ -230,7 +240,6 @@ def test_what_does_not_fit_the_declaration_is_refused(mlflow_store: MlflowAddres
     assert ledger.retire(DIGEST, reason="it leaked").left == 0
     assert "it leaked" in refusal(lambda: spend(ledger, "e3"))
     assert "it leaked" in refusal(lambda: ledger.retire(DIGEST, reason="again"))
-    assert spend(ledger, "e1").number == 1
 
 
 def test_a_deleted_or_spoiled_entry_gives_no_decision_back(mlflow_store: MlflowAddress) -> None:
@@ -462,8 +471,11 @@ def test_a_dead_server_is_told(dead_server: str) -> None:
 
 # --- history ----------------------------------------------------------------------------------------------------------
 
-ACCURACY = Metric(name="accuracy", task="classification", higher_is_better=True, unit="fraction")
-LOG_LOSS = Metric(name="log_loss", task="classification", higher_is_better=False, unit="nats")
+
+def ask(uri: str, metric: str, *, without: str = "") -> BenchmarkAnswer:
+    """Ask a store about the benchmark and a metric of which more is better."""
+    question = BenchmarkQuestion(digest=DIGEST, metric=metric, higher_is_better=True, evaluation=without)
+    return answer_question(BenchmarkLedger(uri), question)
 
 
 def record(store: MlflowStore, evaluation: str, *, digest: str = DIGEST, name: str = "benchmark", **facts: Any) -> str:
@@ -494,7 +506,8 @@ def record(store: MlflowStore, evaluation: str, *, digest: str = DIGEST, name: s
 
 def test_a_history_is_of_finished_evaluations_that_this_content_decided(mlflow_store: MlflowAddress) -> None:
     store, uri = MlflowStore(mlflow_store.uri), mlflow_store.uri
-    assert benchmark_history(uri, DIGEST, metric=ACCURACY) == BenchmarkHistory(evaluations=0, metric="accuracy")
+    none = BenchmarkHistory(evaluations=0, metric="accuracy")
+    assert ask(uri, "accuracy") == BenchmarkAnswer(is_split=False, history=none)
     parent = record(store, "e", accuracy=0.7)
     record(store, "ee", accuracy=0.9, experiment="another")
     record(store, "eee", accuracy=0.6)
@@ -505,14 +518,17 @@ def test_a_history_is_of_finished_evaluations_that_this_content_decided(mlflow_s
     record(store, "eeeeeee", accuracy=0.99, name="a further benchmark")
     record(store, "eeeeeeee", accuracy=0.99, decision="")
     record(store, "eeeeeeeee", accuracy=0.99)
-    found = benchmark_history(uri, DIGEST, metric=ACCURACY, without="eeeeeeeee")
-    assert found == BenchmarkHistory(evaluations=3, metric="accuracy", best=0.9, median=0.7, latest=0.6)
-    unknown = benchmark_history(uri, DIGEST, metric=LOG_LOSS, without="eeeeeeeee")
-    assert unknown == BenchmarkHistory(evaluations=3, metric="log_loss")
+    split(BenchmarkLedger(uri))
+    found = ask(uri, "accuracy", without="eeeeeeeee")
+    known = BenchmarkHistory(evaluations=3, metric="accuracy", best=0.9, median=0.7, latest=0.6)
+    assert found == BenchmarkAnswer(is_split=True, history=known)
+    unknown = ask(uri, "log_loss", without="eeeeeeeee")
+    assert unknown.history == BenchmarkHistory(evaluations=3, metric="log_loss")
 
 
 def test_a_store_that_does_not_answer_has_no_history(dead_server: str) -> None:
-    assert benchmark_history(dead_server, DIGEST, metric=ACCURACY) is None
+    with pytest.raises(TrackingServerError, match="cannot be reached"):
+        ask(dead_server, "accuracy")
 
 
 @given(values=st.lists(st.one_of(st.none(), st.just(float("nan")), st.floats(-1, 1)), max_size=12), rng=st.randoms())
@@ -522,8 +538,8 @@ def test_a_summary_is_of_what_was_recorded_and_knows_which_value_is_the_best(
     items = [EarlierEvaluation(evaluation=str(at), started=at, candidate=value) for at, value in enumerate(values)]
     shuffled = rng.sample(items, k=len(items))
     known = [value for value in values if value is not None and not math.isnan(value)]
-    for metric, best in ((ACCURACY, max), (LOG_LOSS, min)):
-        found = summarise_evaluations(shuffled, metric=metric)
+    for higher_is_better, best in ((True, max), (False, min)):
+        found = summarise_evaluations(shuffled, metric="m", higher_is_better=higher_is_better)
         assert found.evaluations == len(values)
         assert found.best == best(known, default=None)
         assert found.latest == (known[-1] if known else None)

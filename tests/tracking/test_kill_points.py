@@ -23,27 +23,15 @@ from hokusai.tracking.mlflow_client import MlflowStore
 from hokusai.tracking.mlflow_config import TrackingSettings, shipper_environment
 from hokusai.tracking.naming import STEPS
 from hokusai.tracking.operations import CloseJournal, EndRun, StartRun
-from hokusai.tracking.shipper import SHIPPING_FILE, ship
+from hokusai.tracking.shipper import SHIPPING_FILE, LaterShipping, ship
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hokusai.testing.mlflow_server import MockMlflowServer
     from hokusai.tracking.journal import Entry
-    from hokusai.tracking.shipper import ShippingState
 
 _numbers = count(1)
-
-
-class _Later:
-    """Leaves every journal to a later sync."""
-
-    def follow(self, folder: Path) -> None:
-        """Do nothing."""
-
-    def wait(self, folder: Path) -> tuple[ShippingState | None, str]:
-        """Say so."""
-        return None, f"{folder.name} is shipped later."
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +39,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The journal of one whole evaluation that has not been shipped."""
     folder = tmp_path_factory.mktemp("whole")
     settings = TrackingSettings(uri=f"sqlite:///{folder / 'mlflow.db'}", journal=folder / "journals")
-    report = pipeline.run(penguins_config("dream", settings), shipping=_Later())
+    report = pipeline.run(penguins_config("dream", settings), shipping=LaterShipping())
     assert report.tracking is not None
     assert report.tracking.journal is not None
     assert not report.tracking.shipped

@@ -16,13 +16,12 @@ from hokusai.tracking.audit import audit_run
 from hokusai.tracking.journal import find_journals
 from hokusai.tracking.mlflow_client import MlflowStore
 from hokusai.tracking.mlflow_config import TrackingSettings
-from hokusai.tracking.shipper import DirectShipping, read_shipping_state, ship
+from hokusai.tracking.shipper import DirectShipping, LaterShipping, read_shipping_state, ship
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from hokusai.testing import MlflowServerProcess, MockMlflowServer
-    from hokusai.tracking.shipper import ShippingState
 
 EVALUATIONS = """
 import json, os, sys
@@ -142,30 +141,16 @@ def test_processes_that_race_for_one_new_experiment_all_get_the_same(
 # --- one run, gone on with by other processes -----------------------------------------------------------------------
 
 
-class _Later:
-    """Leaves every journal to a later sync."""
-
-    def follow(self, folder: Path) -> None:
-        """Do nothing."""
-
-    def wait(self, folder: Path) -> tuple[ShippingState | None, str]:
-        """Say so."""
-        return None, f"{folder.name} is shipped later."
-
-
 RESUME = """
 import sys
 from pathlib import Path
 import hokusai
 from hokusai.tracking.mlflow_config import TrackingSettings
-
-class Later:
-    def follow(self, folder): pass
-    def wait(self, folder): return None, "later."
+from hokusai.tracking.shipper import LaterShipping
 
 link, folder, name = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 settings = TrackingSettings(uri=sys.argv[4], journal=folder)
-with hokusai.resume(link, settings=settings, shipping=Later()) as run:
+with hokusai.resume(link, settings=settings, shipping=LaterShipping()) as run:
     # Both are at work before either goes on.
     print("ready", flush=True)
     sys.stdin.readline()
@@ -180,7 +165,7 @@ def test_two_processes_go_on_with_one_run_at_once_and_their_steps_are_its_childr
     mlflow_server: MockMlflowServer, tmp_path: Path, subprocess_environment: dict[str, str]
 ) -> None:
     settings = TrackingSettings(uri=mlflow_server.uri, journal=tmp_path / "journals")
-    with hokusai.track("shards", settings=settings, shipping=_Later()) as run:
+    with hokusai.track("shards", settings=settings, shipping=LaterShipping()) as run:
         link = run.link.to_text()
         with run.child("prepare"):
             pass
@@ -234,10 +219,7 @@ import os, signal, sys, threading
 from pathlib import Path
 import hokusai
 from hokusai.tracking.mlflow_config import TrackingSettings
-
-class Later:
-    def follow(self, folder): pass
-    def wait(self, folder): return None, "later."
+from hokusai.tracking.shipper import LaterShipping
 
 folder, number, handler = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 if handler == "own":
@@ -251,7 +233,7 @@ beside = threading.Thread(target=count)
 beside.start()
 settings = TrackingSettings(uri=f"sqlite:///{folder / 'mlflow.db'}", journal=folder / "journals")
 try:
-    with hokusai.track("signalled", settings=settings, shipping=Later()) as run:
+    with hokusai.track("signalled", settings=settings, shipping=LaterShipping()) as run:
         with run.child("step") as step:
             step.log_metrics({"m": 1.0})
             os.kill(os.getpid(), number)

@@ -39,7 +39,7 @@ from hokusai.tracking.journal import find_journals
 from hokusai.tracking.mlflow_client import MlflowStore
 from hokusai.tracking.mlflow_config import TrackingSettings, shipper_environment
 from hokusai.tracking.naming import EVALUATION_TAG
-from hokusai.tracking.shipper import DirectShipping, read_shipping_state, ship
+from hokusai.tracking.shipper import DirectShipping, LaterShipping, read_shipping_state, ship
 from hokusai.tracking.shipping_process import ShippingProcess, _Patience
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
     from hokusai.records import DeltaReport
     from hokusai.testing import Fault, MlflowServerProcess
-    from hokusai.tracking.shipper import ShippingState
 
 _LONG = 120.0
 _ATTEMPTS = 4
@@ -61,17 +60,6 @@ class Reference:
 
     report: DeltaReport
     snapshot: str
-
-
-class _Later:
-    """Leaves every journal to a later sync."""
-
-    def follow(self, folder: Path) -> None:
-        """Do nothing."""
-
-    def wait(self, folder: Path) -> tuple[ShippingState | None, str]:
-        """Say so."""
-        return None, f"{folder.name} is shipped later."
 
 
 @pytest.fixture
@@ -344,6 +332,26 @@ def test_a_store_that_only_gives_signs_of_life_is_waited_for_until_the_limit(pul
         patience.note_waiting()
 
 
+@given(silences=st.lists(st.floats(0, 5), max_size=5))
+def test_seconds_that_an_answer_kept_waiting_in_vain_are_none_of_the_next_wait(silences: list[float]) -> None:
+    clock = _Clock()
+    patience = _Patience(SETTINGS, clock=clock)
+    waited = 0.0
+    for silence in silences:
+        patience.begin()
+        patience.note_waiting()
+        pause = min(silence, max(patience.left(), 0.0))
+        clock.now += pause
+        waited += pause
+        patience.keep_count()
+        # The evaluation works for a while, which costs nothing.
+        clock.now += 1000.0
+    patience.begin()
+    patience.note_waiting()
+    assert patience.left() == pytest.approx(SETTINGS.outage_seconds - waited, abs=1e-6)
+    assert waited <= SETTINGS.outage_seconds + 1e-6
+
+
 def test_a_store_whose_answers_take_long_is_given_longer_and_an_idle_time_is_no_answer() -> None:
     clock = _Clock()
     patience = _Patience(SETTINGS, clock=clock)
@@ -376,16 +384,13 @@ from pathlib import Path
 import hokusai
 from hokusai.errors import JournalError
 from hokusai.tracking.mlflow_config import TrackingSettings
-
-class Later:
-    def follow(self, folder): pass
-    def wait(self, folder): return None, "later."
+from hokusai.tracking.shipper import LaterShipping
 
 folder, case = Path(sys.argv[1]), sys.argv[2]
 settings = TrackingSettings(uri=f"sqlite:///{folder / 'mlflow.db'}", journal=folder / "journals")
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 try:
-    with hokusai.track("full", settings=settings, shipping=Later()) as run:
+    with hokusai.track("full", settings=settings, shipping=LaterShipping()) as run:
         run.log_metrics({"before": 1.0})
         resource.setrlimit(resource.RLIMIT_FSIZE, (run._journal._end.size + 100, hard))
         if case == "own exception":
@@ -445,7 +450,7 @@ def test_a_journal_folder_that_cannot_be_written_is_refused_before_the_work(tmp_
     began = []
     with (
         pytest.raises(JournalError, match=r"cannot be written .* tracking\.journal"),
-        hokusai.track("x", settings=settings, shipping=_Later()),
+        hokusai.track("x", settings=settings, shipping=LaterShipping()),
     ):
         began.append(True)
     assert not began
@@ -457,7 +462,7 @@ def test_a_read_only_file_system_is_refused_before_the_work() -> None:
     settings = TrackingSettings(uri="http://127.0.0.1:9", journal=Path("/proc/journals"))
     with (
         pytest.raises(JournalError, match=r"/proc/journals/.*cannot be written"),
-        hokusai.track("x", settings=settings, shipping=_Later()),
+        hokusai.track("x", settings=settings, shipping=LaterShipping()),
     ):
         pytest.fail("the work began")
 
@@ -470,7 +475,7 @@ def test_a_journal_that_was_copied_to_another_machine_ships_from_there(
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "another machine" / "élan"
     settings = TrackingSettings(uri="http://127.0.0.1:9", journal=here / "journals")
-    report = hokusai.run(penguins_config("dream", settings), shipping=_Later())
+    report = hokusai.run(penguins_config("dream", settings), shipping=LaterShipping())
     shutil.copytree(here / "journals", there)
     shutil.rmtree(here)
     [folder] = find_journals(there)

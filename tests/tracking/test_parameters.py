@@ -49,7 +49,15 @@ def test_one_name_means_one_thing_in_every_step() -> None:
 
 @given(gain=FINITE, confidence=FINITE)
 def test_numbers_are_the_same_after_their_text(gain: float, confidence: float) -> None:
-    parameters = CompareAndOutputDeltaParameters(metric="accuracy", minimum_gain=gain, confidence=confidence)
+    parameters = CompareAndOutputDeltaParameters(
+        metric="accuracy",
+        minimum_gain=gain,
+        confidence=confidence,
+        guards={},
+        minimum_positives=50,
+        minimum_discordant_rows=25,
+        rule_sha256="01" * 32,
+    )
     texts = as_texts(as_values(parameters))
     assert texts["delta.metric"] == "accuracy"
     assert repr(json.loads(texts["delta.minimum_gain"])) == repr(gain)
@@ -68,6 +76,9 @@ def test_everything_but_a_text_is_json(arguments: dict[str, Any], seeds: list[in
         estimator_parameters=arguments,
         task="regression",
         seeds=tuple(seeds),
+        control_seeds=tuple(seeds),
+        looks=(3, 5),
+        negative_controls=is_random,
         is_random=is_random,
         threads=1,
         column_kinds={"x": "number"},
@@ -81,6 +92,9 @@ def test_everything_but_a_text_is_json(arguments: dict[str, Any], seeds: list[in
     assert read == {
         "training.parameters": arguments,
         "training.seeds": seeds,
+        "training.control_seeds": seeds,
+        "training.sequential.looks": [3, 5],
+        "training.negative_controls": is_random,
         "training.is_random": is_random,
         "training.threads": 1,
         "training.column_kinds": {"x": "number"},
@@ -92,11 +106,28 @@ def test_everything_but_a_text_is_json(arguments: dict[str, Any], seeds: list[in
 
 
 def test_a_parameter_that_does_not_apply_is_null() -> None:
-    parameters = EvaluateOnBenchmarkParameters(metrics=("rmse",), classes=(), positive_class=None, benchmark_rows=7)
+    parameters = EvaluateOnBenchmarkParameters(
+        metrics=("rmse",),
+        classes=(),
+        positive_class=None,
+        threshold=0.0,
+        average="macro",
+        sample_weight="",
+        group="patient",
+        query="",
+        slices=("site",),
+        benchmark_rows=7,
+    )
     assert as_texts(as_values(parameters)) == {
         "evaluation.metrics": '["rmse"]',
         "evaluation.classes": "[]",
         "evaluation.positive_class": "null",
+        "evaluation.threshold": "0.0",
+        "evaluation.average": "macro",
+        "evaluation.sample_weight": "",
+        "evaluation.group": "patient",
+        "evaluation.query": "",
+        "evaluation.slices": '["site"]',
         "evaluation.benchmark_rows": "7",
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING
 import pytest
 from mlflow import MlflowClient
 
+from hokusai.records import BenchmarkAnswer, BenchmarkHistory, BenchmarkQuestion
 from hokusai.tracking.journal import FileJournal, JournalReader, find_journals
 from hokusai.tracking.mlflow_client import MlflowStore
 from hokusai.tracking.mlflow_config import TrackingSettings, shipper_environment
+from hokusai.tracking.mlflow_ledger import BenchmarkLedger
 from hokusai.tracking.naming import EVALUATION_TAG, STEPS
 from hokusai.tracking.operations import CloseJournal, StartRun
 from hokusai.tracking.run import Tracker
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from hokusai.testing.mlflow_server import MlflowServerProcess
 
 _LONG = 120.0
+QUESTION = BenchmarkQuestion(digest="ab" * 32, metric="accuracy", higher_is_better=True, evaluation="e")
 
 
 @pytest.fixture
@@ -135,7 +139,9 @@ def test_a_server_that_is_down_from_the_start_gets_everything_later(
     unreliable_server.stop()
     folder = record_evaluation(unreliable_server.uri)
     shipping = start_shipping(unreliable_server.uri, wait_seconds=0.5)
+    shipping.ask(QUESTION)
     shipping.follow(folder)
+    assert shipping.answer(QUESTION) is None
     state, problem = shipping.wait(folder)
     assert state is None
     assert "cannot be reached" in problem
@@ -300,6 +306,8 @@ def test_a_shipping_process_that_was_killed_says_so(
 ) -> None:
     shipping = start_shipping(store_uri)
     shipping._process.kill()
+    shipping.ask(QUESTION)
+    assert shipping.answer(QUESTION) is None
     folder = record_evaluation(store_uri, steps=())
     shipping.follow(folder)
     state, problem = shipping.wait(folder)
@@ -316,6 +324,28 @@ def test_a_store_that_cannot_be_opened_is_named_as_the_problem(
     folder = record_evaluation(uri, steps=())
     shipping.follow(folder)
     assert "cannot be made here" in shipping.wait(folder)[1]
+
+
+def test_what_is_asked_of_a_benchmark_is_answered_beside_the_journals(
+    store_uri: str, record_evaluation: Callable[..., Path], start_shipping: Callable[..., ShippingProcess]
+) -> None:
+    shipping = start_shipping(store_uri)
+    # One that no ledger can answer must not end the process that answers the others.
+    impossible = dataclasses.replace(QUESTION, digest="")
+    shipping.ask(impossible)
+    shipping.ask(QUESTION)
+    none = BenchmarkHistory(evaluations=0, metric="accuracy")
+    assert shipping.answer(QUESTION) == BenchmarkAnswer(is_split=False, history=none)
+    assert shipping.answer(impossible) is None
+    BenchmarkLedger(store_uri).split(
+        QUESTION.digest, commitment="c0" * 32, decisions=3, feedback_rows=2, decision_rows=2
+    )
+    folder = record_evaluation(store_uri, steps=())
+    shipping.follow(folder)
+    later = dataclasses.replace(QUESTION, evaluation="later")
+    shipping.ask(later)
+    assert shipping.answer(later) == BenchmarkAnswer(is_split=True, history=none)
+    assert shipping.wait(folder)[1] == ""
 
 
 def test_a_password_shows_neither_on_a_command_line_nor_in_a_message(

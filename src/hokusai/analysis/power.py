@@ -97,28 +97,29 @@ def project_precision(
     )
 
 
-def minimum_detectable_effect(interval: PairedInterval, *, confidence: float, power: float = 0.8) -> float:
+def minimum_detectable_effect(interval: PairedInterval, *, power: float = 0.8) -> float:
     """Return the smallest true gain above the bar that this benchmark and number of seeds would find.
 
     That is the standard error times the noncentrality at which a t variable with the interval's degrees of freedom
-    exceeds its critical value with the asked probability; about (t of the level + t of the power) standard errors.
+    exceeds its critical value, the interval's own, with the asked probability; about (t of the level + t of the power)
+    standard errors.
     Source: J. Cohen (1988), "Statistical power analysis for the behavioral sciences", 2nd edition, chapter 2.
 
     Args:
-        interval: The interval that was found.
-        confidence: Two-sided confidence level of the decision, between 0 and 1.
+        interval: The interval that was found, with the confidence of the decision.
         power: Probability with which the lower end must clear the bar, between 0 and 1.
 
     Returns:
         The gain in the metric's unit, above zero; NaN when nothing varies.
 
     Raises:
-        ValueError: The confidence or the power is not between 0 and 1.
+        ValueError: The power is not between 0 and 1.
     """
-    tail, power = tail_probability(confidence), _require_power(power)
+    power = _require_power(power)
     if not interval.standard_error > 0:
         return math.nan
-    return interval.standard_error * _noncentrality(interval.degrees_of_freedom, tail=tail, power=power)
+    critical = (interval.upper - interval.lower) / 2 / interval.standard_error
+    return interval.standard_error * _noncentrality(interval.degrees_of_freedom, critical=critical, power=power)
 
 
 def evidence_needed(
@@ -149,7 +150,8 @@ def evidence_needed(
 
     def is_settled(precision: Precision) -> bool:
         noncentrality = distance / precision.standard_error
-        return _power(noncentrality, precision.degrees_of_freedom, tail=tail) >= power
+        critical = -float(special.stdtrit(precision.degrees_of_freedom, tail))
+        return _power(noncentrality, precision.degrees_of_freedom, critical=critical) >= power
 
     per_unit = rows / interval.units
     fewest_rows = math.ceil(2 * per_unit)
@@ -189,13 +191,12 @@ def _fewest(is_enough: Callable[[int], bool], start: int, most: int) -> int | No
     return high
 
 
-def _power(noncentrality: float, degrees_of_freedom: float, *, tail: float) -> float:
-    """Return the probability that a noncentral t variable exceeds the central one's upper quantile.
+def _power(noncentrality: float, degrees_of_freedom: float, *, critical: float) -> float:
+    """Return the probability that a noncentral t variable exceeds a critical value.
 
     The variable is (normal + noncentrality) / S with S ** 2 chi-squared over its degrees of freedom: the probability is
     averaged over S. SciPy's own function does not return for some arguments that occur here.
     """
-    critical = -float(special.stdtrit(degrees_of_freedom, tail))
     probabilities, weights = _quantile_nodes()
     spread = np.sqrt(special.gammaincinv(degrees_of_freedom / 2, probabilities) * 2 / degrees_of_freedom)
     return float(weights @ special.ndtr(noncentrality - critical * spread))
@@ -208,14 +209,14 @@ def _quantile_nodes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return (points + 1) / 2, weights / 2
 
 
-def _noncentrality(degrees_of_freedom: float, *, tail: float, power: float) -> float:
+def _noncentrality(degrees_of_freedom: float, *, critical: float, power: float) -> float:
     """Return the noncentrality at which that probability is ``power``."""
     low, high = 0.0, 1.0
-    if _power(low, degrees_of_freedom, tail=tail) >= power:
+    if _power(low, degrees_of_freedom, critical=critical) >= power:
         return low
-    while _power(high, degrees_of_freedom, tail=tail) < power:
+    while _power(high, degrees_of_freedom, critical=critical) < power:
         low, high = high, 2 * high
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _power(middle, degrees_of_freedom, tail=tail) < power else (low, middle)
+        low, high = (middle, high) if _power(middle, degrees_of_freedom, critical=critical) < power else (low, middle)
     return high

@@ -40,6 +40,8 @@ __all__ = [
 
 _COLOURS = {"accept": "green", "reject": "red", "not enough evidence": "yellow"}
 _NARROW = 100
+_SMALL = 5e-5
+_NOTHING = 1e-12
 
 
 class Progress:
@@ -159,21 +161,14 @@ def _print_deltas(deltas: Sequence[MetricDelta], *, title: str) -> None:
         return
     print()
     table = Table(box=SIMPLE, show_edge=False)
-    headings = (
-        "metric",
-        title,
-        "candidate",
-        "gain",
-        f"{deltas[0].confidence:.0%} interval of the gain",
-        "better is",
-        "p",
-    )
-    for heading in headings:
+    ps = [delta.p_value if delta.adjusted_p_value is None else delta.adjusted_p_value for delta in deltas]
+    level = f"{deltas[0].confidence:.0%}"
+    headings = ("metric", title, "candidate", "gain", f"{level} interval of the gain", "better is", "p")
+    for heading in headings if any(p is not None for p in ps) else headings[:-1]:
         table.add_column(heading, no_wrap=True)
-    for delta in deltas:
+    for delta, p in zip(deltas, ps, strict=True):
         role = {"primary": " (decides)", "guard": " (guard)", "secondary": ""}[delta.role] if title == "control" else ""
-        p = delta.p_value if delta.adjusted_p_value is None else delta.adjusted_p_value
-        table.add_row(
+        cells = (
             delta.metric.name + role,
             _number(delta.baseline),
             _number(delta.candidate),
@@ -182,7 +177,10 @@ def _print_deltas(deltas: Sequence[MetricDelta], *, title: str) -> None:
             "higher" if delta.metric.higher_is_better else "lower",
             "" if p is None else f"{p:.2g}",
         )
+        table.add_row(*cells[: len(table.columns)])
     _console().print(table)
+    if any(delta.gain_lower is None for delta in deltas):
+        print("none: the gain is the same on every row that counts, so nothing tells how sure it is.")
     if title == "control" and any(delta.adjusted_p_value is not None for delta in deltas):
         print("p: of no gain; of metrics that do not decide, corrected for their number (Holm).")
 
@@ -338,6 +336,12 @@ def _number(value: float) -> str:
 
 
 def _signed(value: float) -> str:
+    if abs(value) < _NOTHING:
+        # Neither -0.0000 nor the last bit of a sum.
+        return "+0.0000"
+    if abs(value) < _SMALL:
+        # Its sign decides, which +0.0000 would hide.
+        return f"{value:+.1e}"
     return f"{value:+.4f}" if abs(value) < _NARROW else f"{value:+.6g}"
 
 

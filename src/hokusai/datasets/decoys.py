@@ -97,11 +97,8 @@ class SealedPool:
                 places[rest] = self._near.find(rows.take(pa.array(rest)), source=source)
             is_met[first[places[places >= 0]]] = True
         is_met = is_met[first]
-        return decoy_test(
-            name,
-            hits=(np.count_nonzero(is_met & self._of_benchmark), np.count_nonzero(is_met & ~self._of_benchmark)),
-            rows=(np.count_nonzero(self._of_benchmark), np.count_nonzero(~self._of_benchmark)),
-        )
+        rows, hits = int(self._of_benchmark.sum()), int((is_met & self._of_benchmark).sum())
+        return decoy_test(name, hits=(hits, int(is_met.sum()) - hits), rows=(rows, len(is_met) - rows))
 
 
 def decoy_test(name: str, *, hits: tuple[int, int], rows: tuple[int, int]) -> DecoyTest:

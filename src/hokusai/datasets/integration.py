@@ -197,8 +197,11 @@ class Integrator:
 
     @property
     def overlapping(self) -> NDArray[np.bool_]:
-        """Which benchmark rows were met so far."""
-        return np.logical_or(self._near_met, self._screen.benchmark_hits)
+        """Which benchmark rows were met so far; with one that was nearly met, all that have its features."""
+        first = self._screen.first_rows
+        near = np.zeros_like(self._near_met)
+        near[first[self._near_met]] = True
+        return np.logical_or(near[first], self._screen.benchmark_hits)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ def _chosen_by_counting(reference: Values, base: Values, numbers: int) -> Calibr
             replace(rule, farthest=missing.get((rule.replaced, rule.for_identical), rule.farthest))
             for rule in _possible(reference, base, radius, groups)
         ]
-        for rule, marks in _counted(possible, reference, base, groups, numbers, indexes):
+        for rule, marks in _counted(possible, reference, base, groups, numbers, indexes=indexes):
             narrowed = _narrowed(rule, marks, len(base), _ALLOWED)
             key = rule.replaced, rule.for_identical
             missing[key] = missing.get(key, np.ones_like(narrowed.farthest)) & ~narrowed.farthest
@@ -134,6 +134,7 @@ def _counted(
     base: Values,
     groups: list[list[int]],
     numbers: int,
+    *,
     indexes: dict[float, GridIndex],
 ) -> list[tuple[Rule, NDArray[np.int64]]]:
     """The rules of one radius that may hold, with what they mark of the base; the index is kept."""

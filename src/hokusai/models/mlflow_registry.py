@@ -26,7 +26,7 @@ from hokusai.models.promotion import MOVES_OF_TAG
 from hokusai.models.run_artifacts import manifest_tags
 from hokusai.models.stored_files import StoredFiles
 from hokusai.models.time_limits import TIME_LIMITS
-from hokusai.records import MODEL_MANIFEST_TAG, MODEL_SHA256_TAG, ModelVersion
+from hokusai.records import LEDGER_OF_TAG, MODEL_MANIFEST_TAG, MODEL_SHA256_TAG, ModelVersion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +96,7 @@ class ModelRegistry:
         return version
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of all registered models, sorted; not those of the logs of moved aliases.
+        """Return the names of all registered models, sorted; not those of logs of moved aliases or ledgers.
 
         Raises:
             ModelError: The store does not answer.
@@ -303,7 +303,7 @@ class ModelRegistry:
         token = None
         while True:
             page = self._client.search_registered_models(max_results=_PER_PAGE, page_token=token)
-            yield from (model for model in page if MOVES_OF_TAG not in model.tags)
+            yield from (model for model in page if not {MOVES_OF_TAG, LEDGER_OF_TAG} & model.tags.keys())
             token = page.token
             if not token:
                 return

@@ -6,7 +6,7 @@ a time is in seconds unless its name says otherwise, and a gain is always toward
 
 from __future__ import annotations
 
-from hokusai.records.benchmarks import BenchmarkAnswer, BenchmarkHistory, BenchmarkQuestion
+from hokusai.records.benchmarks import LEDGER_OF_TAG, BenchmarkAnswer, BenchmarkHistory, BenchmarkQuestion
 from hokusai.records.datasets import (
     SEVERITIES,
     CheckReport,
@@ -50,6 +50,7 @@ from hokusai.records.scores import (
 )
 
 __all__ = [
+    "LEDGER_OF_TAG",
     "MODEL_MANIFEST_FILE",
     "MODEL_MANIFEST_TAG",
     "MODEL_SHA256_TAG",

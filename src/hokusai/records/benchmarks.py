@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "LEDGER_OF_TAG",
     "BenchmarkAnswer",
     "BenchmarkHistory",
     "BenchmarkQuestion",
 ]
+
+LEDGER_OF_TAG = "hokusai.ledger_of"
+"""On the registered model that is a benchmark's ledger, and no model: the benchmark's whole content digest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

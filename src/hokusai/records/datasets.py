@@ -229,6 +229,8 @@ class IntegratedData:
             ``benchmark``; the first decides.
         benchmark_columns: Row by row of ``benchmark``, the columns that say how it is scored, such as groups and
             weights; None when there are none.
+        benchmark_types: The columns of ``benchmark`` as its version records them; contributions may have turned whole
+            numbers into floats in ``benchmark`` itself. None when they are the same.
         decoy_tests: Whether a contribution holds more rows of the benchmark than chance explains.
         sample_weight: The column of training weights, which is no feature; None where every row weighs the same.
         notes: What the screening could not decide, one sentence each.
@@ -245,6 +247,12 @@ class IntegratedData:
     overlapping: NDArray[np.bool_]
     benchmark_parts: tuple[tuple[str, int], ...] = ()
     benchmark_columns: pa.Table | None = None
+    benchmark_types: pa.Schema | None = None
     decoy_tests: tuple[DecoyTest, ...] = ()
     sample_weight: str | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def has_new_rows(self) -> bool:
+        """Whether a contributed row goes into training."""
+        return any(count.kept for count in self.counts[1:])

@@ -52,6 +52,8 @@ class DecisionRule:
         decisions: How many decisions the benchmark was declared for; None where none were.
         scoring: Canonical JSON of everything else that the scores depend on, such as the positive class, weights and
             groups.
+        combination: How benchmark rows and seeds make one half width of the interval that decides: ``satterthwaite``,
+            or ``howe`` for a declared decision, whose level lies far out.
     """
 
     metric: str
@@ -68,6 +70,7 @@ class DecisionRule:
     rows: Literal["benchmark", "decision half"] = "benchmark"
     decisions: int | None = None
     scoring: str = "{}"
+    combination: Literal["satterthwaite", "howe"] = "satterthwaite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

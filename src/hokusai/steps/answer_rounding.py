@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from hokusai.records import Metric, MetricDelta
 
-__all__ = ["ANSWER_STEP", "rounded", "rounded_delta"]
+__all__ = ["ANSWER_STEP", "rounded", "rounded_delta", "rounded_up"]
 
 ANSWER_STEP = 0.01
 """What answers are rounded to: a point of a fraction; of a metric without bounds, the power of ten at or above one
-hundredth of the value."""
+hundredth of the value; where there is one bound, of the bound if that is larger."""
 _Number = TypeVar("_Number", float, "NDArray[np.float64]")
 
 
@@ -38,15 +38,25 @@ def rounded(value: _Number, metric: Metric, *, scale: float | None = None) -> _N
     return found
 
 
+def rounded_up(value: float, metric: Metric, *, scale: float) -> float:
+    """Return a value as it may be told where it must not be told too small, such as an effect that can be seen.
+
+    Args:
+        value: A difference between values of a metric.
+        metric: The metric.
+        scale: The value by whose size the step is chosen where the metric has no bounds.
+    """
+    step = _step(metric, scale)
+    return math.ceil(value / step - 1e-9) * step if step else value
+
+
 def rounded_delta(delta: MetricDelta) -> MetricDelta:
     """Return a delta of which nothing finer than a step can be told; its interval is rounded outwards."""
-    metric, scale = delta.metric, delta.baseline
-    step = _step(metric, scale)
-    if not step:
-        return delta
+    # By the larger of the two: a reference of zero would leave the candidate's digits as they are.
+    metric, scale = delta.metric, max(abs(delta.baseline), abs(delta.candidate))
 
     def outwards(value: float | None, way: int) -> float | None:
-        return None if value is None else way * math.ceil(way * value / step - 1e-9) * step
+        return None if value is None else way * rounded_up(way * value, metric, scale=scale)
 
     return dataclasses.replace(
         delta,
@@ -67,5 +77,6 @@ def rounded_delta(delta: MetricDelta) -> MetricDelta:
 def _step(metric: Metric, scale: float) -> float:
     if metric.lower is not None and metric.upper is not None:
         return ANSWER_STEP * (metric.upper - metric.lower)
-    size = abs(scale) * ANSWER_STEP
+    # Near zero a share of the value, such as of r2, would be no rounding at all.
+    size = ANSWER_STEP * max(abs(scale), abs(metric.lower or 0.0), abs(metric.upper or 0.0))
     return float(10.0 ** math.ceil(math.log10(size))) if size > 0 else 0.0

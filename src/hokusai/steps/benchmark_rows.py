@@ -15,7 +15,7 @@ from hokusai.analysis.statistics import RowGroups
 from hokusai.datasets.sample_weights import require_weights
 from hokusai.errors import ConfigurationError, DataError
 from hokusai.models.labels import label_texts, label_values
-from hokusai.steps.label_checks import class_names
+from hokusai.steps.label_checks import class_names, require_known_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,6 +60,16 @@ class BenchmarkRows:
     groups: RowGroups | None
     sets: tuple[RowSet, ...]
 
+    def class_rows(self, rowset: RowSet) -> tuple[tuple[str, int], ...]:
+        """Return pairs of class and number of its rows that weigh anything, for the classes that occur in a set."""
+        truth = self.truth
+        if not truth.classes:
+            return ()
+        # A row that weighs nothing is no evidence, and no floor of evidence may count it.
+        rows = rowset.rows if truth.weights is None else rowset.rows[truth.weights[rowset.rows] > 0]
+        counts = np.bincount(truth.actual[rows].astype(np.intp), minlength=len(truth.classes))
+        return tuple((name, int(count)) for name, count in zip(truth.classes, counts, strict=True) if count)
+
     def groups_of(self, rows: NDArray[np.intp]) -> RowGroups | None:
         """Return the groups of some rows."""
         if self.groups is None:
@@ -93,7 +103,8 @@ def benchmark_rows(
             where it is not split.
 
     Raises:
-        DataError: A set of rows that decides has less than two, or weights are none.
+        DataError: A set of rows that decides has less than two, weights are none, or a contribution brings a class of
+            its own.
         ConfigurationError: The positive class is not one of the two.
     """
     columns = data.benchmark_columns
@@ -102,16 +113,19 @@ def benchmark_rows(
         column = columns[settings.sample_weight]
         require_weights(column, name=settings.sample_weight, source="benchmark", setting="evaluation.sample_weight")
         weights = column.cast(pa.float64()).to_numpy()
+        if not weights.any():
+            problem = f"column {settings.sample_weight!r}: every weight is zero (evaluation.sample_weight)."
+            raise DataError("benchmark", problem)
     classes = _all_classes(data, baseline) if task == "classification" else ()
     actual, positive = _labels(settings, data, classes=classes)
-    groups = _groups(settings, columns)
+    groups = _groups(settings, data)
     truth = BenchmarkTruth(
         actual=actual,
         classes=classes,
         positive=positive,
         average=settings.average,
         weights=weights,
-        queries=_codes(columns, settings.query, key="evaluation.query"),
+        queries=_codes(columns, settings.query, key="evaluation.query", data=data),
         groups=None if groups is None else groups.codes,
     )
     rows = BenchmarkRows(truth=truth, groups=groups, sets=tuple(_sets(settings, data, decision_half=decision_half)))
@@ -135,6 +149,7 @@ def class_codes(labels: pa.ChunkedArray, classes: tuple[str, ...]) -> NDArray[np
 def _all_classes(data: IntegratedData, baseline: BaselineModel | None) -> tuple[str, ...]:
     found = class_names(data)
     known = baseline.model.classes if baseline is not None and baseline.model is not None else ()
+    require_known_classes(data, known=known)
     return (*found, *(text for text in known if text not in found))
 
 
@@ -153,21 +168,33 @@ def _labels(
     return actual, classes.index(settings.positive_class) if settings.positive_class else 1
 
 
-def _codes(columns: pa.Table | None, name: str, *, key: str) -> NDArray[np.intp] | None:
-    """Number the different values of a column, which every row must have."""
+def _codes(columns: pa.Table | None, name: str, *, key: str, data: IntegratedData) -> NDArray[np.intp] | None:
+    """Number the different values of a column, which every row must have; those of each benchmark are its own."""
     if not name or columns is None:
         return None
     column = columns[name].combine_chunks()
-    if column.null_count:
-        row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False))) + 1
-        raise DataError("benchmark", f"column {name!r}, data row {row}: no value, expected one in every row ({key}).")
-    return np.asarray(column.dictionary_encode().indices.to_numpy(), dtype=np.intp)
+    is_missing = column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    start, count, found = 0, 0, []
+    for source, rows in _parts(data):
+        missing = np.flatnonzero(is_missing[start : start + rows])
+        if missing.size:
+            place = f"column {name!r}, data row {missing[0] + 1}"
+            raise DataError(source, f"{place}: no value, expected one in every row ({key}).")
+        codes = np.asarray(column.slice(start, rows).dictionary_encode().indices.to_numpy(), dtype=np.intp)
+        found.append(codes + count)
+        start, count = start + rows, count + int(codes.max(initial=-1)) + 1
+    return np.concatenate(found)
 
 
-def _groups(settings: EvaluationSettings, columns: pa.Table | None) -> RowGroups | None:
+def _parts(data: IntegratedData) -> tuple[tuple[str, int], ...]:
+    """Return name and number of rows of every benchmark, the one that decides first."""
+    return data.benchmark_parts or (("benchmark", data.benchmark.num_rows),)
+
+
+def _groups(settings: EvaluationSettings, data: IntegratedData) -> RowGroups | None:
     """Return the rows that belong together: those of a group or, where no groups are named, of a query."""
-    codes = _codes(columns, settings.group, key="evaluation.group")
-    queries = _codes(columns, settings.query, key="evaluation.query")
+    codes = _codes(data.benchmark_columns, settings.group, key="evaluation.group", data=data)
+    queries = _codes(data.benchmark_columns, settings.query, key="evaluation.query", data=data)
     if codes is None and queries is None:
         return None
     if codes is None or queries is None:
@@ -187,7 +214,7 @@ def _sets(
     settings: EvaluationSettings, data: IntegratedData, *, decision_half: NDArray[np.bool_] | None
 ) -> Iterator[RowSet]:
     """Every set of rows; slices and what is free of overlap are parts of those rows whose scores are shown."""
-    parts = data.benchmark_parts or (("benchmark", data.benchmark.num_rows),)
+    parts = _parts(data)
     shown = np.arange(parts[0][1])
     if decision_half is None:
         yield RowSet(name=parts[0][0], kind="benchmark", rows=shown)
@@ -216,6 +243,8 @@ def _slices(name: str, column: pa.ChunkedArray, rows: NDArray[np.intp]) -> Itera
             )
             raise ConfigurationError(problem, key="evaluation.slices")
         column = _ranges(column.cast(pa.float64(), safe=False))
+    elif pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
     coded = column.dictionary_encode(null_encoding="encode")
     codes = coded.indices.to_numpy()
     for code, text in enumerate(_texts(coded.dictionary)):
@@ -234,4 +263,7 @@ def _ranges(column: pa.Array) -> pa.Array:
 
 
 def _texts(values: pa.Array) -> Sequence[str]:
-    return ["missing" if value is None else label_texts([value])[0] for value in values.to_pylist()]
+    found = [None if value is None else label_texts([value])[0] for value in values.to_pylist()]
+    # A text may be that word itself, and two sets of one name could not be told apart.
+    missing = "no value" if "missing" in found else "missing"
+    return [missing if text is None else text for text in found]

@@ -7,10 +7,12 @@ answer is exploratory.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hokusai.errors import BenchmarkLedgerError, ConfigurationError
+from hokusai.errors import BenchmarkLedgerError, ConfigurationError, TrackingServerError
 from hokusai.records import BenchmarkQuestion
+from hokusai.steps.decision import why_undecidable
 from hokusai.steps.decision_rule import rule_sha256
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hokusai.records import BenchmarkAnswer, BenchmarkHistory, DecisionRule, IntegratedData, Metric
+    from hokusai.steps.benchmark_rows import BenchmarkRows
     from hokusai.steps.delta_settings import DeltaSettings
     from hokusai.tracking.mlflow_ledger import BenchmarkLedger
     from hokusai.tracking.shipper import Shipping
@@ -93,18 +96,39 @@ class BenchmarkUse:
             raise ConfigurationError(problem, key="evaluation.group")
         self.decisions, self.alpha = state.decisions, state.alpha
         rows = data.benchmark_parts[0][1] if data.benchmark_parts else data.benchmark.num_rows
+        benchmark = data.benchmark.slice(0, rows)
+        if data.benchmark_types is not None:
+            # A row's half follows from its digest, so that a contribution must not change the types of its values.
+            benchmark = benchmark.cast(data.benchmark_types)
         groups = data.benchmark_columns[group].slice(0, rows) if group and data.benchmark_columns else None
-        return split_rows(data.benchmark.slice(0, rows), key=key, groups=groups)
+        return split_rows(benchmark, key=key, groups=groups)
 
-    def spend(self, rule: DecisionRule) -> None:
+    def spend(self, rule: DecisionRule, *, data: IntegratedData, rows: BenchmarkRows, is_random: bool) -> None:
         """Take one of the declared decisions; it stays taken whatever happens then.
 
+        None is taken when the scores could not change the answer: where no contributed row is new.
+
+        Args:
+            rule: The rule.
+            data: What is evaluated.
+            rows: The benchmark's rows; those that decide are the first set.
+            is_random: Whether the trainer's result depends on its seed.
+
         Raises:
-            BenchmarkLedgerError: None is left.
+            BenchmarkLedgerError: None is left, or the rows or seeds are too few for any decision.
             TrackingServerError: The ledger does not answer.
         """
-        if self._ledger is None or self._question is None:
+        if self._ledger is None or self._question is None or not data.has_new_rows:
             return
+        truth = rows.truth
+        lacking = why_undecidable(
+            rule,
+            fits=min(rule.seeds, rule.control_seeds) if is_random else None,
+            class_rows=rows.class_rows(rows.sets[0]),
+            positive_class="" if truth.positive is None else truth.classes[truth.positive],
+        )
+        if lacking:
+            raise BenchmarkLedgerError(self._question.digest, f"its decision half can decide nothing: {lacking}")
         spending = self._ledger.spend(
             self._question.digest,
             commitment=self._commitment,
@@ -131,8 +155,13 @@ class BenchmarkUse:
         return answer.history
 
     def close(self, outcome: str) -> None:
-        """Enter the outcome into the ledger, for those who read it."""
-        if self._ledger is not None and self._question is not None:
+        """Enter the outcome into the ledger, for those who read it.
+
+        A store that does not answer any more loses nothing: the outcome is on the evaluation's own run as well.
+        """
+        if self._ledger is None or self._question is None or self.number is None:
+            return
+        with suppress(TrackingServerError):
             self._ledger.record_outcome(self._question.digest, evaluation=self._question.evaluation, outcome=outcome)
 
     def _answer(self) -> BenchmarkAnswer | None:

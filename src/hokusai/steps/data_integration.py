@@ -15,7 +15,7 @@ from hokusai.digests import file_sha256
 from hokusai.errors import DataError
 from hokusai.records import DatasetFile, IntegratedData
 from hokusai.steps.data_sources import DataSources, record_batches
-from hokusai.steps.data_tables import typed_tables, without_personal_data
+from hokusai.steps.data_tables import RecordedTypes, typed_tables, without_personal_data
 from hokusai.tracking.parameters import IntegrateContributedDataParameters
 
 if TYPE_CHECKING:
@@ -79,21 +79,27 @@ def integrate_contributed_data(
     columns = sources.choose_columns(files[0].table.column_names)
     run.log_parameters(_parameters(sources, settings, columns, files))
     _require_contract(sources, files)
-    offered = typed_tables(sources, [file.table for file in files], columns.names)
-    offered, columns, found, scored_by = without_personal_data(sources, settings, offered, columns)
+    read = [file.table for file in files]
+    typed = typed_tables(sources, read, columns.names)
+    offered, columns, found, scored_by = without_personal_data(sources, settings, typed, columns)
     for part, table in zip(sources.tables, offered, strict=True):
         _require_usable(table, sources.source(part), columns, is_base=part.context == "base")
-    recorded = offered[: len(sources.parts)]
+    types = RecordedTypes(sources, read=read, typed=typed[0].schema)
+    recorded = [
+        table if part.context == "contribution" else types.of(table)
+        for part, table in zip(sources.parts, offered, strict=False)
+    ]
     versions = [
         _version(part, table, file, source=sources.source(part), now=now)
         for part, table, file in zip(sources.parts, recorded, files, strict=False)
     ]
-    data = _integrate(sources, settings, recorded, columns, versions)
+    data = _integrate(sources, settings, offered[: len(sources.parts)], columns, versions)
     tests, leaks = _decoy_tests(sources, settings, offered, columns)
     data = replace(
         data,
         versions=(*data.versions, _integrated_version(data, now=now)),
-        benchmark_columns=scored_by,
+        benchmark_columns=None if scored_by is None else types.of(scored_by),
+        benchmark_types=recorded[1].select(columns.names).schema,
         decoy_tests=tests,
         notes=(*data.notes, *leaks),
     )

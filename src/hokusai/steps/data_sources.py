@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
-from hokusai.datasets.column_types import ColumnPlace, ColumnTargets, fit_column, require_columns
+from hokusai.datasets.column_types import ColumnPlace, ColumnTarget, ColumnTargets, fit_column, require_columns
 from hokusai.datasets.contract_file import load_contract
 from hokusai.datasets.integration import Columns
 from hokusai.datasets.memory_tables import as_table
@@ -263,15 +263,31 @@ class OpenTable(Protocol):
         """Read on."""
 
 
-def common_types(tables: Sequence[pa.Table]) -> list[pa.Table]:
-    """Cast every table to the types of the first, where whole numbers become floats if any table needs it."""
-    fields = []
-    for position, own in enumerate(tables[0].schema):
+def common_types(tables: Sequence[pa.Table], *, sources: Sequence[str]) -> list[pa.Table]:
+    """Return tables of one schema: that of the first, where whole numbers become floats if any table needs it.
+
+    Args:
+        tables: Tables of the same columns.
+        sources: What messages call each of them.
+
+    Raises:
+        ValueMismatchError: A column is of another type, or an integer has no equal among the floats.
+    """
+    names, fitted = tables[0].column_names, []
+    for position, name in enumerate(names):
         kinds = [table.schema.field(position).type for table in tables]
         known = [kind for kind in kinds if not pa.types.is_null(kind)]
-        kind = pa.float64() if pa.float64() in known else known[0] if known else pa.string()
-        fields.append(pa.field(own.name, kind))
-    return [table.cast(pa.schema(fields)) for table in tables]
+        is_widened = pa.float64() in known and all(kind in (pa.int64(), pa.float64()) for kind in known)
+        kind = pa.float64() if is_widened else known[0] if known else pa.string()
+        target = ColumnTarget(type=kind, may_widen=False)
+        places = [ColumnPlace(source=source, name=name) for source in sources]
+        fitted.append(
+            [
+                fit_column(table.column(position), place, target=target)
+                for table, place in zip(tables, places, strict=True)
+            ]
+        )
+    return [pa.table(list(columns), names=names) for columns in zip(*fitted, strict=True)]
 
 
 def _benchmarks(settings: DataSettings) -> tuple[Part, ...]:

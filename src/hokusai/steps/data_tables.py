@@ -19,7 +19,43 @@ if TYPE_CHECKING:
     from hokusai.steps.data_settings import DataSettings
     from hokusai.steps.data_sources import DataSources
 
-__all__ = ["distinct_after_masking", "typed_tables", "without_personal_data"]
+__all__ = ["RecordedTypes", "distinct_after_masking", "typed_tables", "without_personal_data"]
+
+
+class RecordedTypes:
+    """The types that base and benchmarks are recorded with: contributions have no say in them.
+
+    Otherwise a contribution with one fraction among whole numbers would make another benchmark of it, with a history
+    and a split of its own.
+    """
+
+    def __init__(self, sources: DataSources, *, read: Sequence[pa.Table], typed: pa.Schema) -> None:
+        """Find the columns whose types contributions have changed.
+
+        Args:
+            sources: What the tables are.
+            read: Every table of the evaluation as it was read, the decoy last.
+            typed: The columns of all tables, of the types that they are used with.
+        """
+        owned = [
+            (table.select(typed.names), sources.source(part))
+            for part, table in zip(sources.tables, read, strict=True)
+            if part.context != "contribution"
+        ]
+        own = common_types([table for table, _ in owned], sources=[source for _, source in owned])[0].schema
+        self._changed = [(field, typed.field(field.name).type) for field in own if field != typed.field(field.name)]
+
+    def of(self, table: pa.Table) -> pa.Table:
+        """Return the rows of base or benchmarks as they are recorded.
+
+        Args:
+            table: Columns as they are used. One that was treated has the type of what took the values' place.
+        """
+        for field, used in self._changed:
+            place = table.schema.get_field_index(field.name)
+            if place >= 0 and table.schema.field(place).type == used:
+                table = table.set_column(place, field, table[place].cast(field.type))
+        return table
 
 
 def typed_tables(sources: DataSources, tables: Sequence[pa.Table], names: Sequence[str]) -> list[pa.Table]:
@@ -29,12 +65,17 @@ def typed_tables(sources: DataSources, tables: Sequence[pa.Table], names: Sequen
         sources: What the tables are.
         tables: Every table of the evaluation, the decoy last.
         names: The columns of all tables.
+
+    Raises:
+        ValueMismatchError: A column has two types that no third one holds without a change.
     """
-    typed = common_types([table.select(list(names)) for table in tables])
+    titles = [sources.source(part) for part in sources.tables]
+    typed = common_types([table.select(list(names)) for table in tables], sources=titles)
     own = [name for name in sources.benchmark_columns if name not in names]
     if own:
-        places = range(1, 1 + len(sources.benchmarks))
-        for place, more in zip(places, common_types([tables[place].select(own) for place in places]), strict=True):
+        first, after = 1, 1 + len(sources.benchmarks)
+        more_of = common_types([table.select(own) for table in tables[first:after]], sources=titles[first:after])
+        for place, more in enumerate(more_of, start=first):
             for name in own:
                 typed[place] = typed[place].append_column(more.schema.field(name), more[name])
     return typed
@@ -90,15 +131,16 @@ def distinct_after_masking(before: pa.ChunkedArray, after: pa.ChunkedArray) -> p
         after: Shape (rows,): the same column, treated.
 
     Returns:
-        Shape (rows,): ``after`` itself when no two values have become one; otherwise texts, where a changed one ends
-        with the number of its value, counted from 1 in the order of the rows.
+        Shape (rows,): ``after`` itself when no two values have become one and none is lost; otherwise texts, where a
+        changed one ends with the number of its value, counted from 1 in the order of the rows.
     """
-    if pc.count_distinct(after, mode="all") == pc.count_distinct(before, mode="all"):
+    is_one_to_one = pc.count_distinct(after, mode="all") == pc.count_distinct(before, mode="all")
+    if is_one_to_one and after.null_count == before.null_count:
         return after
     old = before.combine_chunks().dictionary_encode()
-    texts = after.combine_chunks().cast(pa.large_string())
+    texts = after.combine_chunks().cast(pa.string())
     is_changed = pc.and_(before.is_valid(), pc.invert(pc.fill_null(pc.equal(before, after), fill_value=False)))
-    numbers = pc.add(old.indices, 1).cast(pa.large_string())
+    numbers = pc.add(old.indices, 1).cast(pa.string())
     masked = pc.binary_join_element_wise(pc.fill_null(texts, "[masked]"), numbers, " ")
     return pa.chunked_array([pc.if_else(is_changed.combine_chunks(), masked, texts)])
 

@@ -12,7 +12,8 @@ from hokusai.analysis.multiplicity import check_non_inferiority
 from hokusai.analysis.power import evidence_needed, minimum_detectable_effect
 from hokusai.analysis.statistics import decide
 from hokusai.records import Decision, GuardVerdict
-from hokusai.steps.deltas import interval_of, metric_deltas
+from hokusai.steps.answer_rounding import rounded_up
+from hokusai.steps.deltas import IntervalMethod, interval_of, metric_deltas
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,14 +21,13 @@ if TYPE_CHECKING:
     from hokusai.records import (
         Arm,
         BenchmarkScores,
-        ContributionCounts,
         DecisionRule,
         MetricDelta,
         Outcome,
         SubsetScores,
     )
 
-__all__ = ["Judgement", "decide_contribution", "judge", "level_at"]
+__all__ = ["Judgement", "decide_contribution", "judge", "level_at", "method_at", "why_undecidable"]
 
 _OF_PREDICTED_CLASSES = {"accuracy", "balanced_accuracy", "precision", "recall", "f1"}
 _OF_ONE_CLASS = {"precision", "recall", "f1", "average_precision"}
@@ -69,6 +69,20 @@ def level_at(rule: DecisionRule, *, looks: int) -> float:
     return 1 - 2 * boundaries(rule.looks, alpha=(1 - rule.confidence) / 2)[looks - 1]
 
 
+def method_at(rule: DecisionRule, *, looks: int, is_random: bool) -> IntervalMethod:
+    """Return how the interval that decides is made at a look.
+
+    Args:
+        rule: The rule.
+        looks: How many looks there were, the present one included; 0 without looks.
+        is_random: Whether the trainer's result depends on its seed.
+
+    Raises:
+        ValueError: The rule has fewer looks.
+    """
+    return IntervalMethod(confidence=level_at(rule, looks=looks), is_random=is_random, combination=rule.combination)
+
+
 def judge(rule: DecisionRule, scores: BenchmarkScores, *, looks: int = 0, arm: Arm = "candidate") -> Judgement:
     """Return what the rule says of an arm's gain over the control, on the rows that decide.
 
@@ -83,8 +97,7 @@ def judge(rule: DecisionRule, scores: BenchmarkScores, *, looks: int = 0, arm: A
         scores.metrics,
         deciding,
         reference="control",
-        confidence=level_at(rule, looks=looks),
-        is_random=scores.is_random,
+        method=method_at(rule, looks=looks, is_random=scores.is_random),
         roles={},
         arm=arm,
     )
@@ -114,11 +127,33 @@ def judge(rule: DecisionRule, scores: BenchmarkScores, *, looks: int = 0, arm: A
     return Judgement(outcome=outcome, reason=reason, guards=guards)
 
 
+def why_undecidable(
+    rule: DecisionRule, *, fits: int | None, class_rows: Sequence[tuple[str, int]], positive_class: str
+) -> str:
+    """Return why there are too few seeds, or rows of a class, to decide by, whatever the scores; empty when not.
+
+    Args:
+        rule: The rule.
+        fits: Number of fits of the arm that has fewer; None for a trainer whose result does not depend on its seed.
+        class_rows: Pairs of class and number of its rows among those that decide.
+        positive_class: The class that metrics of one class are about; empty where there is none.
+    """
+    if fits is not None and fits < rule.minimum_seeds:
+        return f"the trainer is random; a decision needs at least {rule.minimum_seeds} seeds (training.seeds)."
+    for name, rows in _classes_that_count(rule.metric, class_rows, positive_class):
+        if rows < rule.minimum_positives:
+            return (
+                f"the benchmark has {rows} rows of the class {name!r}, and a decision by {rule.metric} needs at least "
+                f"{rule.minimum_positives} (delta.minimum_positives)."
+            )
+    return ""
+
+
 def decide_contribution(
     rule: DecisionRule,
     scores: BenchmarkScores,
     *,
-    counts: Sequence[ContributionCounts],
+    has_new_rows: bool,
     rule_sha256: str,
     looks: int = 0,
     number: int | None = None,
@@ -131,12 +166,12 @@ def decide_contribution(
     Args:
         rule: The rule.
         scores: What step 4 found.
-        counts: What became of the rows of every table, base first.
+        has_new_rows: Whether a contributed row goes into training.
         rule_sha256: SHA-256 of the rule as it was recorded.
         looks: How many looks there were; 0 without looks.
         number: Which of the declared decisions this is; None where none were declared.
     """
-    if any(count.kept for count in counts[1:]):
+    if has_new_rows:
         judgement = judge(rule, scores, looks=looks)
     else:
         reason = "no contributed row is new: all of them stand in the base data or in the benchmark."
@@ -148,12 +183,12 @@ def decide_contribution(
         reason=judgement.reason,
         is_exploratory=rule.decisions is None,
         rule_sha256=rule_sha256,
-        confidence=rule.confidence,
+        confidence=level_at(rule, looks=looks),
         guards=judgement.guards,
         number=number,
         decisions=rule.decisions,
     )
-    if scores.is_sealed:
+    if scores.is_sealed and has_new_rows:
         accepted = judgement.outcome == "accept"
         which = f"decision {number} of {rule.decisions}"
         said = "clears the bar" if accepted else "does not clear the bar, or not surely enough"
@@ -164,22 +199,21 @@ def decide_contribution(
             guards=(),
         )
     decision = _with_power(decision, rule, scores, looks=looks)
-    return dataclasses.replace(decision, not_concluded=_not_concluded(decision, scores))
+    return dataclasses.replace(decision, not_concluded=_not_concluded(decision, rule, scores))
 
 
 def _lacking(rule: DecisionRule, scores: BenchmarkScores, *, arm: Arm) -> str:
     """Return why there is too little of something to decide by, in one sentence; empty when there is enough."""
     deciding = scores.deciding
     fits = min(deciding.scores[each][rule.metric].values.size for each in ("control", arm))
-    if scores.is_random and fits < rule.minimum_seeds:
-        return f"the trainer is random; a decision needs at least {rule.minimum_seeds} seeds (training.seeds)."
-    few = [(name, rows) for name, rows in _classes_that_count(rule.metric, scores) if rows < rule.minimum_positives]
-    if few:
-        name, rows = few[0]
-        return (
-            f"the benchmark has {rows} rows of the class {name!r}, and a decision by {rule.metric} needs at least "
-            f"{rule.minimum_positives} (delta.minimum_positives)."
-        )
+    lacking = why_undecidable(
+        rule,
+        fits=fits if scores.is_random else None,
+        class_rows=deciding.class_rows,
+        positive_class=scores.positive_class,
+    )
+    if lacking:
+        return lacking
     if rule.metric in _OF_PREDICTED_CLASSES and arm in deciding.right:
         discordant = float(abs(deciding.right[arm].share - deciding.right["control"].share).sum())
         # What nobody can tell apart is no gain for certain: that has a bound of its own.
@@ -191,11 +225,12 @@ def _lacking(rule: DecisionRule, scores: BenchmarkScores, *, arm: Arm) -> str:
     return ""
 
 
-def _classes_that_count(metric: str, scores: BenchmarkScores) -> tuple[tuple[str, int], ...]:
-    rows = scores.deciding.class_rows
-    if metric in _OF_EVERY_CLASS or (metric in _OF_ONE_CLASS and not scores.positive_class):
-        return rows
-    return tuple(each for each in rows if metric in _OF_ONE_CLASS and each[0] == scores.positive_class)
+def _classes_that_count(
+    metric: str, class_rows: Sequence[tuple[str, int]], positive_class: str
+) -> Sequence[tuple[str, int]]:
+    if metric in _OF_EVERY_CLASS or (metric in _OF_ONE_CLASS and not positive_class):
+        return class_rows
+    return [each for each in class_rows if metric in _OF_ONE_CLASS and each[0] == positive_class]
 
 
 def _guard(metric: str, margin: float, delta: MetricDelta | None) -> GuardVerdict:
@@ -212,33 +247,36 @@ def _with_power(decision: Decision, rule: DecisionRule, scores: BenchmarkScores,
     control, candidate = arms
     if control is None or candidate is None:
         return decision
-    level = level_at(rule, looks=looks)
-    interval = interval_of(control, candidate, confidence=level, is_random=scores.is_random, is_trained=True)
+    method = method_at(rule, looks=looks, is_random=scores.is_random)
+    interval = interval_of(control, candidate, method=method)
     if interval is None or interval.degenerate:
         return decision
-    smallest = minimum_detectable_effect(interval, confidence=level)
+    metric = next(each for each in scores.metrics if each.name == rule.metric)
+    smallest = minimum_detectable_effect(interval)
+    if scores.is_sealed:
+        # All digits of a standard error tell on how many rows the arms differ, and rounding elsewhere would be in vain.
+        smallest = rounded_up(smallest, metric, scale=float(control.values.mean()))
     decision = dataclasses.replace(decision, minimum_detectable_effect=smallest if math.isfinite(smallest) else None)
     if decision.outcome != "not enough evidence":
         return decision
-    metric = next(each for each in scores.metrics if each.name == rule.metric)
     needed = evidence_needed(
         interval,
         rows=shown.subset.rows,
         gain=interval.delta if metric.higher_is_better else -interval.delta,
         minimum_gain=rule.minimum_gain,
-        confidence=level,
+        confidence=method.confidence,
     )
     return dataclasses.replace(decision, rows_needed=needed.rows, seeds_needed=needed.seeds)
 
 
-def _not_concluded(decision: Decision, scores: BenchmarkScores) -> tuple[str, ...]:
+def _not_concluded(decision: Decision, rule: DecisionRule, scores: BenchmarkScores) -> tuple[str, ...]:
     said = []
     if decision.outcome == "not enough evidence":
         said.append("Whether the contribution helps: the evidence is compatible with both.")
     if decision.is_exploratory:
         said.append(
             "How often decisions on this benchmark are wrong: nothing limits how often it is asked, and of "
-            f"contributions that are worth nothing one in {round(2 / (1 - decision.confidence))} passes by chance "
+            f"contributions that are worth nothing one in {round(2 / (1 - rule.confidence))} passes by chance "
             "(`hokusai benchmark split`)."
         )
     if not scores.is_random:

@@ -10,6 +10,7 @@ from hokusai.records import DecisionRule, Guard
 from hokusai.tracking import naming
 
 if TYPE_CHECKING:
+    from hokusai.analysis.metrics import BenchmarkTruth
     from hokusai.records import IntegratedData, Metric
     from hokusai.steps.delta_settings import DeltaSettings
     from hokusai.steps.evaluation_settings import EvaluationSettings
@@ -30,6 +31,7 @@ def decision_rule(
     training: TrainingSettings,
     is_random: bool,
     data: IntegratedData,
+    truth: BenchmarkTruth,
     decisions: int | None = None,
     alpha: float | None = None,
 ) -> DecisionRule:
@@ -42,6 +44,7 @@ def decision_rule(
         training: How often the trainer is fitted.
         is_random: Whether its result depends on its seed; if not, it is fitted once.
         data: The benchmark.
+        truth: Its labels.
         decisions: How many decisions the benchmark was declared for; None where none were.
         alpha: One-sided level of each of them; None where none were declared.
     """
@@ -63,14 +66,22 @@ def decision_rule(
         benchmark_sha256=next((each.digest for each in data.versions if each.context == "benchmark"), ""),
         rows="benchmark" if decisions is None else "decision half",
         decisions=decisions,
+        combination="satterthwaite" if decisions is None else "howe",
         scoring=canonical_json(
             {
-                "positive_class": evaluation.positive_class,
+                "classes": list(truth.classes),
+                "positive_class": None if truth.positive is None else truth.classes[truth.positive],
                 "threshold": evaluation.threshold,
                 "average": evaluation.average,
                 "sample_weight": evaluation.sample_weight,
                 "group": evaluation.group,
                 "query": evaluation.query,
+                # What else is said of them, such as their bounds, changes no decision.
+                "own_metrics": [
+                    {"name": own.name, "function": own.function, "higher_is_better": own.higher_is_better}
+                    for own in evaluation.own_metrics
+                    if own.name == metric.name or own.name in [guard.metric for guard in settings.guards]
+                ],
             }
         ).decode(),
     )

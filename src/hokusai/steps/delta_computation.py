@@ -76,7 +76,7 @@ def compare_and_output_delta(
     began = time.perf_counter()
     digest = rule_sha256(rule)
     decision = decide_contribution(
-        rule, scores, counts=data.counts, rule_sha256=digest, looks=models.looks, number=number
+        rule, scores, has_new_rows=data.has_new_rows, rule_sha256=digest, looks=models.looks, number=number
     )
     compare = _Comparison(settings, rule, scores)
     report = DeltaReport(
@@ -88,7 +88,7 @@ def compare_and_output_delta(
         datasets=data.versions,
         counts=data.counts,
         overlapping_rows=int(data.overlapping.sum()),
-        notes=(*baseline.notes, *data.notes, *models.notes),
+        notes=(*baseline.notes, *data.notes, *models.notes, *_sealed_notes(scores, models)),
         model_sha256=models.model_sha256,
         subsets=compare.subsets(),
         cross_checks=() if scores.is_sealed else cross_checks(rule, scores),
@@ -117,6 +117,12 @@ def delta_metrics(delta: MetricDelta) -> dict[str, float]:
     return {key: value for key, value in values.items() if value is not None}
 
 
+def _sealed_notes(scores: BenchmarkScores, models: TrainedModels) -> tuple[str, ...]:
+    if not (scores.is_sealed and models.negative_controls):
+        return ()
+    return ("Arms that should gain nothing went through no gate: the decision half answers on the contribution alone.",)
+
+
 class _Comparison:
     """Compares arms on sets of rows; what may be shown of a sealed benchmark is rounded."""
 
@@ -129,14 +135,13 @@ class _Comparison:
 
     def deltas(self, scores: SubsetScores, reference: Arm, *, arm: Arm = "candidate") -> tuple[MetricDelta, ...]:
         """Return every delta on a set of rows."""
-        from hokusai.steps.deltas import metric_deltas
+        from hokusai.steps.deltas import IntervalMethod, metric_deltas
 
         found = metric_deltas(
             self._scores.metrics,
             scores,
             reference=reference,
-            confidence=self._settings.confidence,
-            is_random=self._scores.is_random,
+            method=IntervalMethod(confidence=self._settings.confidence, is_random=self._scores.is_random),
             roles=self._roles,
             arm=arm,
         )

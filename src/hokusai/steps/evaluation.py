@@ -153,6 +153,8 @@ def _score_set(
     is_whole = rowset.rows.size == rows.truth.actual.size
     truth = rows.truth if is_whole else rows.truth.take(rowset.rows)
     groups = rows.groups if is_whole else rows.groups_of(rowset.rows)
+    # A row that weighs nothing is no evidence, and no floor of evidence may count it.
+    counted = np.ones(truth.actual.size, dtype=np.bool_) if truth.weights is None else truth.weights > 0
     scores, undefined, right = {}, [], {}
     for arm, fits in predictions.items():
         summaries = {metric.name: FitsSummary(groups) for metric in metrics}
@@ -166,12 +168,11 @@ def _score_set(
                 elif name not in reasons:
                     summaries[name].add(evaluation)
             if truth.classes:
-                correct.append(said.predicted == truth.actual)
+                correct.append((said.predicted == truth.actual)[counted])
         scores[arm] = {name: each.scores() for name, each in summaries.items() if name not in reasons}
         undefined += [UndefinedMetric(name=name, arm=arm, reason=reason) for name, reason in reasons.items()]
         if truth.classes:
             right[arm] = RightAnswers(share=np.mean(correct, axis=0), first=correct[0])
-    counts = np.bincount(truth.actual.astype(np.intp), minlength=len(truth.classes)) if truth.classes else ()
     return SubsetScores(
         subset=BenchmarkSubset(
             name=rowset.name,
@@ -182,7 +183,7 @@ def _score_set(
         ),
         scores=scores,
         undefined=tuple(undefined),
-        class_rows=tuple((name, int(n)) for name, n in zip(truth.classes, counts, strict=True) if n),
+        class_rows=rows.class_rows(rowset),
         right=right,
     )
 

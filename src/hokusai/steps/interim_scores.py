@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hokusai.analysis.group_sequential import boundaries, futile
 from hokusai.records import BenchmarkScores
-from hokusai.steps.decision import judge, level_at
+from hokusai.steps.decision import judge, method_at
 from hokusai.steps.deltas import interval_of
 from hokusai.steps.evaluation import predict, score_fits
 from hokusai.steps.interim_analysis import InterimVerdict
@@ -24,6 +24,9 @@ __all__ = ["InterimScores"]
 
 class InterimScores:
     """Scores the metrics that the decision needs, and says whether more seeds could still change it.
+
+    Rows of a sealed decision half are not looked at: after how many seeds training ended would tell how clear the case
+    was, and they answer accept or reject and nothing else.
 
     Args:
         rule: The rule, with its looks.
@@ -52,6 +55,9 @@ class InterimScores:
     def look(self, controls: Sequence[FittedModel], candidates: Sequence[FittedModel]) -> InterimVerdict:
         """Say whether to stop after these fits, and why."""
         self._looks += 1
+        if self._rows.sets[0].kind == "decision":
+            reason = "All seeds were fitted: the benchmark's decision half answers once, after the last of them."
+            return InterimVerdict(stop=False, reason=reason)
         scores = self._score(controls, candidates)
         judgement = judge(self._rule, scores, looks=self._looks)
         fits = f"{len(candidates)} seeds"
@@ -84,8 +90,8 @@ class InterimScores:
         if any(self._rule.metric not in found[arm] for arm in ("control", "candidate")):
             return False
         control, candidate = (found[arm][self._rule.metric] for arm in ("control", "candidate"))
-        level = level_at(self._rule, looks=self._looks)
-        interval = interval_of(control, candidate, confidence=level, is_random=True, is_trained=True)
+        method = method_at(self._rule, looks=self._looks, is_random=True)
+        interval = interval_of(control, candidate, method=method)
         if interval is None or interval.degenerate:
             return False
         metric = next(each for each in self._metrics if each.name == self._rule.metric)

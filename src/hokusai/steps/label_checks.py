@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hokusai.models.trainers import Trainer
     from hokusai.records import IntegratedData
 
-__all__ = ["class_names", "new_class_notes", "require_trainable"]
+__all__ = ["class_names", "new_class_notes", "require_known_classes", "require_trainable"]
 
 _CHOOSE = "under training.estimator."
 # Parameters with which an estimator keeps rows aside to stop by, as many of each class as it can.
@@ -46,6 +46,31 @@ def class_names(data: IntegratedData) -> tuple[str, ...]:
 
     values = np.concatenate([label_values(table[data.label]) for table in (data.integrated, data.benchmark)])
     return label_texts(np.unique(values))
+
+
+def require_known_classes(data: IntegratedData, *, known: tuple[str, ...] = ()) -> None:
+    """Refuse a class that contributions alone have.
+
+    No benchmark row could show what such rows are worth, and a further class changes what a metric of two classes
+    means: whoever contributes a single row of it would choose how the benchmark is scored.
+
+    Args:
+        data: The tables.
+        known: Classes of a given baseline model.
+
+    Raises:
+        DataError: A contribution has such a class.
+    """
+    base, benchmark = _classes(data.base, data.label), _classes(data.benchmark, data.label)
+    new = sorted(_classes(data.integrated, data.label) - base - benchmark - {*known})
+    if not new:
+        return
+    from hokusai.models.labels import label_texts
+
+    texts = label_texts(data.integrated[data.label].to_pylist())
+    name = data.provenance["contribution"][texts.index(new[0])].as_py()
+    problem = f"has {_named(new)} of {data.label!r}, which neither the base data nor a benchmark has."
+    raise DataError(name, f"{problem} Mend these labels, or leave the rows out.")
 
 
 def new_class_notes(data: IntegratedData) -> tuple[str, ...]:

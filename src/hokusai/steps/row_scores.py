@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from hokusai.analysis.metrics import BenchmarkTruth
 from hokusai.analysis.statistics import RowGroups
 from hokusai.errors import DataError
+from hokusai.models.labels import label_values
 from hokusai.records import Predictions
 from hokusai.steps.benchmark_rows import BenchmarkRows, RowSet, class_codes
 
@@ -94,10 +95,19 @@ def read_row_scores(content: bytes, *, source: str = "row_scores.parquet") -> Ro
         table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
         metadata = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(source, f"cannot be read ({error}). Fetch it again.") from error
-    if metadata.get("format") != ROW_SCORES_FORMAT:
-        problem = f"is in the format {metadata.get('format')!r}, expected {ROW_SCORES_FORMAT!r}."
-        raise DataError(source, problem)
+        reason = " ".join(str(error).split())
+        raise DataError(source, f"cannot be read ({reason}). Fetch it again.") from error
+    said = metadata.get("format") if isinstance(metadata, dict) else None
+    if said != ROW_SCORES_FORMAT:
+        raise DataError(source, f"is in the format {said!r}, expected {ROW_SCORES_FORMAT!r}.")
+    try:
+        return _row_scores(table, metadata)
+    except (pa.ArrowException, AttributeError, LookupError, TypeError, ValueError) as error:
+        problem = f"does not hold what {ROW_SCORES_FORMAT} says ({type(error).__name__}: {error}). Fetch it again."
+        raise DataError(source, problem) from error
+
+
+def _row_scores(table: pa.Table, metadata: Mapping[str, Any]) -> RowScores:
     classes = tuple(metadata["classes"])
     positive = metadata["positive_class"]
     return RowScores(
@@ -145,11 +155,18 @@ def _predictions(
         arm, _, seed = name.partition(".")
         predicted = table[f"{name}.predicted"].combine_chunks()
         found.setdefault(arm, {})[int(seed)] = Predictions(
-            predicted=predicted.indices.to_numpy().astype(np.intp) if classes else predicted.to_numpy(),
+            predicted=_codes(predicted, classes) if classes else predicted.to_numpy(),
             probabilities=_probabilities(table, name, classes),
             unseen_classes=tuple(unseen),
         )
     return found
+
+
+def _codes(predicted: pa.DictionaryArray, classes: tuple[str, ...]) -> NDArray[np.intp]:
+    # By text: whoever writes the file again, such as with fewer columns, may have put its dictionary in another order.
+    places = np.array([classes.index(text) for text in predicted.dictionary.to_pylist()], dtype=np.intp)
+    codes: NDArray[np.intp] = places[predicted.indices.to_numpy()]
+    return codes
 
 
 def _probabilities(table: pa.Table, name: str, classes: tuple[str, ...]) -> NDArray[np.float64] | None:
@@ -171,4 +188,4 @@ def _groups(table: pa.Table) -> RowGroups | None:
 
 
 def _actual(labels: pa.ChunkedArray, classes: tuple[str, ...]) -> NDArray[np.generic]:
-    return class_codes(labels, classes) if classes else labels.to_numpy().astype(np.float64)
+    return class_codes(labels, classes) if classes else label_values(labels).astype(np.float64)

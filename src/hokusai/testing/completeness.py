@@ -63,6 +63,7 @@ _TYPES: dict[str, Callable[[object], bool]] = {
     "Mapping[str, Any]": lambda value: isinstance(value, dict),
     "Mapping[str, str]": _is_mapping_to(str),
     "Mapping[str, int]": _is_mapping_to(int),
+    "Mapping[str, float]": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
 }
 
 

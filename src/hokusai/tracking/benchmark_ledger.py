@@ -8,6 +8,7 @@ from it counts as spent: to delete an entry never gives a decision back. Nothing
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = [
-    "LEDGER_OF_TAG",
     "EntryKind",
     "LedgerEntry",
     "LedgerState",
@@ -34,15 +34,13 @@ __all__ = [
     "require_unsplit",
 ]
 
-LEDGER_OF_TAG = "hokusai.ledger_of"
-"""On the registered model that is a ledger: the whole content digest of the benchmark."""
-
 EntryKind = Literal["split", "spend", "outcome", "retire"]
 
 _KINDS = ("split", "spend", "outcome", "retire")
 _TAG = "hokusai.ledger."
 _NAME_DIGITS = 32
 _MOST_DECISIONS = 1_000_000
+_COUNT = re.compile(r"[0-9]{1,12}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +228,7 @@ def entry_from_tags(number: int, tags: Mapping[str, str]) -> LedgerEntry | None:
         return None
     counts = {name: tags.get(_TAG + name, "0") for name in _COUNTS}
     alpha = _number(tags.get(f"{_TAG}alpha", "0"))
-    if not all(text.isdecimal() for text in counts.values()) or not 0 <= alpha < 1:
+    if not all(map(_COUNT.fullmatch, counts.values())) or not 0 <= alpha < 1:
         return None
     is_declared = bool(int(counts["decisions"]) and alpha and texts["commitment"])
     if (texts["kind"] == "split") != is_declared or (texts["kind"] == "spend" and not texts["evaluation"]):

@@ -22,9 +22,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
 from hokusai.errors import BenchmarkLedgerError, TrackingServerError
+from hokusai.records import LEDGER_OF_TAG
 from hokusai.tracking.benchmark_history import EarlierEvaluation
 from hokusai.tracking.benchmark_ledger import (
-    LEDGER_OF_TAG,
     LedgerEntry,
     entry_from_tags,
     entry_tags,
@@ -160,7 +160,8 @@ class BenchmarkLedger(MlflowStore):
     def spend(self, digest: str, *, commitment: str, evaluation: str, rule_sha256: str) -> Spending:
         """Take one decision, before the candidate is trained; it stays spent whatever happens then.
 
-        The same evaluation with the same rule gets the same decision again, and spends nothing more.
+        The same evaluation with the same rule gets the same decision again, and spends nothing more, until its outcome
+        is on record: then it has had its answer.
 
         Args:
             digest: The benchmark's content digest.
@@ -173,7 +174,7 @@ class BenchmarkLedger(MlflowStore):
 
         Raises:
             BenchmarkLedgerError: The benchmark is not split or not by this key, nothing is left, it is retired, or the
-                evaluation has taken its decision with another rule.
+                evaluation has taken its decision with another rule, or has had its answer.
             TrackingServerError: The store does not answer. The decision may be spent or not; another call with the same
                 evaluation does not spend it twice.
         """
@@ -198,6 +199,9 @@ class BenchmarkLedger(MlflowStore):
                 f"evaluation {evaluation} took decision {taken.number} with the rule {taken.rule_sha256[:12]}, got "
                 f"{rule_sha256[:12]}. A rule is fixed before the candidate is trained: start a new evaluation."
             )
+            raise BenchmarkLedgerError(digest, problem)
+        if taken.outcome:
+            problem = f"evaluation {evaluation} has had its answer, {taken.outcome}. Start a new one."
             raise BenchmarkLedgerError(digest, problem)
         return spending
 

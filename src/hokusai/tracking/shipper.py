@@ -52,6 +52,7 @@ __all__ = [
     "SHIPPING_FILE",
     "DirectShipping",
     "JournalShipper",
+    "LaterShipping",
     "Shipping",
     "ShippingState",
     "read_destination",
@@ -157,6 +158,23 @@ class DirectShipping:
             return answer_question(BenchmarkLedger(self._store.uri), question)
         except TrackingServerError:
             return None
+
+
+class LaterShipping:
+    """Leaves every journal to a later sync, and asks nobody: for tests of what comes before and after shipping."""
+
+    def follow(self, folder: Path) -> None:
+        """Do nothing."""
+
+    def wait(self, folder: Path) -> tuple[ShippingState | None, str]:
+        """Say so."""
+        return None, f"{folder.name} is shipped later."
+
+    def ask(self, question: BenchmarkQuestion) -> None:
+        """Do nothing."""
+
+    def answer(self, question: BenchmarkQuestion) -> BenchmarkAnswer | None:
+        """Say nothing."""
 
 
 class JournalShipper:

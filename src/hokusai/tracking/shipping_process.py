@@ -389,7 +389,7 @@ class _Follower:
         self._busy_since = time.monotonic()
         try:
             answer = dataclasses.asdict(answer_question(self._open_ledger(), BenchmarkQuestion(**question)))
-        except TrackingServerError:
+        except HokusaiError:
             # The journal tells what the matter is; whoever asked goes on without an answer.
             answer = None
         self.report(asked=_question_key(question), answer=answer)
