@@ -112,7 +112,7 @@ class BenchmarkSubset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RightAnswers:
-    """Which rows an arm's classifiers have right.
+    """Which rows an arm's classifiers have right; rows that weigh nothing are left out.
 
     Attributes:
         share: Shape (rows,): the share of the arm's fits that have the row right.
@@ -131,7 +131,8 @@ class SubsetScores:
         subset: Which rows.
         scores: By arm and metric name; a pair that is undefined is not there.
         undefined: Every pair that has no value, with the reason.
-        class_rows: Pairs of class and number of its rows, for the classes that occur; empty for regression.
+        class_rows: Pairs of class and number of its rows that weigh anything, for the classes that occur; empty for
+            regression.
         right: By arm; empty for regression.
     """
 
