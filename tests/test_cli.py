@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 COMMAND = Path(sys.executable).with_name("hokusai")
 COMMANDS = [
     *("demo", "init", "run", "config", "check", "contract", "dataset", "runs", "show", "ui", "sync", "doctor", "audit"),
-    *("experiments", "model", "journal"),
+    *("experiments", "model", "benchmark", "journal"),
 ]
 FILES = sorted(path.name for path in packaged_data().iterdir())
 
@@ -198,7 +198,7 @@ def stored_delta(evaluated: Evaluated, evaluation: str) -> bytes:
 def test_the_lines_that_init_prints_run_the_example_to_acceptance(evaluated: Evaluated) -> None:
     assert (evaluated.init.code, evaluated.init.err) == (0, "")
     assert (evaluated.run.code, evaluated.run.err) == (0, "")
-    assert "Decision: ACCEPT: the gain in accuracy is +0.202" in evaluated.run.out
+    assert "Decision (exploratory): ACCEPT: the gain in accuracy is +0.202" in evaluated.run.out
     rows = [line.split() for line in evaluated.run.out.splitlines()]
     assert ["dream", "80", "0", "0", "80"] in rows
     assert {"accuracy", "precision", "recall", "f1", "roc_auc"} <= {row[0] for row in rows if row}
@@ -311,6 +311,7 @@ def test_config_prints_every_setting_and_where_it_came_from(
     monkeypatch.setenv("HOKUSAI_TRAINING_SEEDS", "8")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:1")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    monkeypatch.setenv("COLUMNS", "250")
     printed = printed_config(call("config", "--confidence", "0.9"))
     assert set(printed) == set(setting_keys())
     assert printed["project"] == ('"penguins"', "evaluation.toml, line 5")

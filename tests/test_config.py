@@ -367,8 +367,8 @@ def test_an_error_about_a_value_is_given_the_place_that_the_value_came_from() ->
     assert str(located) == "evaluation.toml, line 12: training.estimator: no such class."
     located = resolved.locate(ConfigurationError("no such metric.", key="delta.metric"))
     assert located.source == "environment variable HOKUSAI_DELTA_METRIC"
-    untouched = ConfigurationError("too few.", key="training.seeds")
-    assert resolved.locate(untouched) is untouched
+    located = resolved.locate(ConfigurationError("too few.", key="training.seeds"))
+    assert str(located) == "evaluation.toml: training.seeds: too few."
 
 
 # --- one value, three doors ------------------------------------------------------------------------------------------

@@ -278,8 +278,7 @@ def test_the_report_in_the_docs_is_the_real_one_and_each_of_its_fields_is_descri
     paths = {re.sub(r"^subsets\[\]\.(?=(deltas|undefined)\[)", "", path) for path in _paths(everything)}
     assert paths == described
     # Another processor may round otherwise, and then the model's file differs.
-    own = {name: printed[name] for name in ("evaluation", "history", "model_sha256")}
-    assert list(printed["history"]) == list(json.loads(shown.text)["history"])
+    own = {name: printed[name] for name in ("evaluation", "model_sha256")}
     _require_close(json.loads(shown.text) | own, printed)
     assert re.fullmatch("[0-9a-f]{64}", printed["model_sha256"])
 

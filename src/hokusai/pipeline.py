@@ -96,8 +96,6 @@ def evaluate_contribution(
         )
         record_rule(rule, run=parent)
         benchmark.spend(rule, data=data, rows=rows, is_random=trainer.is_random)
-        # Looks see scores while seeds are fitted: whether the benchmark may be asked must be known before.
-        history = benchmark.history() if rule.looks else None
         with parent.child("train_new_model") as step:
             models = train_new_model(
                 config.training,
@@ -108,7 +106,7 @@ def evaluate_contribution(
                 interim=InterimScores(rule, settings=config.evaluation, metrics=metrics, rows=rows, data=data),
                 run=step,
             )
-        history = history or benchmark.history()
+        history = benchmark.history()
         with parent.child("evaluate_on_benchmark") as step:
             scores = evaluate_on_benchmark(
                 config.evaluation, metrics=metrics, rows=rows, baseline=baseline, models=models, data=data, run=step

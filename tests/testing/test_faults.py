@@ -1109,7 +1109,7 @@ def test_the_journal_has_one_of_everything(wanted: dict[str, Any]) -> None:
     assert len(wanted["models"]) == len(wanted["versions"]) == second["models"] == 1
     assert first["parent"] == second["parent"] == "parent"
     assert len(first["metrics"]["loss"]) == 5
-    assert len(first["parameters"]) == 3
+    assert len(first["parameters"]) == 7
     assert len(first["datasets"]) == 1
     assert first["artifacts"]["deep/bytes.bin"] == pattern(5000)
     assert second["info"][0] == "FINISHED"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,15 @@ if TYPE_CHECKING:
     from hokusai.digests import JsonValue
 
 QUESTIONS = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0], "y": [1.0, 0.5, 2.5, 2.0]})
-PARAMETERS: dict[str, JsonValue] = {"delta.metric": "accuracy", "delta.minimum_gain": 0.1, "delta.confidence": 0.95}
+PARAMETERS: dict[str, JsonValue] = {
+    "delta.metric": "accuracy",
+    "delta.minimum_gain": 0.1,
+    "delta.confidence": 0.95,
+    "delta.guards": {},
+    "delta.minimum_positives": 50,
+    "delta.minimum_discordant_rows": 25,
+    "delta.rule_sha256": "01" * 32,
+}
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +157,9 @@ def test_an_evaluation_arrives_whole(uri: str, record_evaluation: Callable[..., 
 
     run = runs[STEPS[0]]
     run_id = run.info.run_id
-    assert run.data.params == {"delta.metric": "accuracy", "delta.minimum_gain": "0.1", "delta.confidence": "0.95"}
+    assert run.data.params == {
+        name: value if isinstance(value, str) else json.dumps(value) for name, value in PARAMETERS.items()
+    }
     assert run.data.tags["note"] == "second"
     assert run.data.tags["file"] == "caf\\udce9.csv"
     history = [(point.step, point.value) for point in client.get_metric_history(run_id, "loss")]

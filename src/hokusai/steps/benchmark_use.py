@@ -106,7 +106,8 @@ class BenchmarkUse:
     def spend(self, rule: DecisionRule, *, data: IntegratedData, rows: BenchmarkRows, is_random: bool) -> None:
         """Take one of the declared decisions; it stays taken whatever happens then.
 
-        None is taken when the scores could not change the answer: where no contributed row is new.
+        None is taken when the scores could not change the answer: where no contributed row is new. Looks see scores
+        while seeds are fitted, so that whether the benchmark may be asked is made sure here as well.
 
         Args:
             rule: The rule.
@@ -115,9 +116,12 @@ class BenchmarkUse:
             is_random: Whether the trainer's result depends on its seed.
 
         Raises:
+            ConfigurationError: The benchmark is split, and no key was given.
             BenchmarkLedgerError: None is left, or the rows or seeds are too few for any decision.
             TrackingServerError: The ledger does not answer.
         """
+        if rule.looks:
+            self.history()
         if self._ledger is None or self._question is None or not data.has_new_rows:
             return
         truth = rows.truth

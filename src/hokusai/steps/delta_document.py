@@ -78,7 +78,6 @@ def _document(report: DeltaReport) -> dict[str, JsonValue]:
             for control in report.negative_controls
         ],
         "decoy_tests": [_values(test) for test in report.decoy_tests],
-        "history": None if report.history is None else _values(report.history),
         "answer_step": report.answer_step,
         "model_sha256": report.model_sha256 or None,
         "datasets": [

@@ -49,10 +49,10 @@ def class_names(data: IntegratedData) -> tuple[str, ...]:
 
 
 def require_known_classes(data: IntegratedData, *, known: tuple[str, ...] = ()) -> None:
-    """Refuse a class that contributions alone have.
+    """Refuse a third class that contributions alone have.
 
-    No benchmark row could show what such rows are worth, and a further class changes what a metric of two classes
-    means: whoever contributes a single row of it would choose how the benchmark is scored.
+    With it, metrics of a positive class become averages over classes: whoever contributes a single row of it would
+    choose how the benchmark is scored. Where there are more than two classes, one more changes no metric's meaning.
 
     Args:
         data: The tables.
@@ -61,15 +61,15 @@ def require_known_classes(data: IntegratedData, *, known: tuple[str, ...] = ()) 
     Raises:
         DataError: A contribution has such a class.
     """
-    base, benchmark = _classes(data.base, data.label), _classes(data.benchmark, data.label)
-    new = sorted(_classes(data.integrated, data.label) - base - benchmark - {*known})
-    if not new:
+    before = _classes(data.base, data.label) | _classes(data.benchmark, data.label) | {*known}
+    new = sorted(_classes(data.integrated, data.label) - before)
+    if not new or len(before) != 2:
         return
     from hokusai.models.labels import label_texts
 
     texts = label_texts(data.integrated[data.label].to_pylist())
     name = data.provenance["contribution"][texts.index(new[0])].as_py()
-    problem = f"has {_named(new)} of {data.label!r}, which neither the base data nor a benchmark has."
+    problem = f"has {_named(new)} of {data.label!r}, a third one where base data and benchmark have two."
     raise DataError(name, f"{problem} Mend these labels, or leave the rows out.")
 
 

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VOLATILE_METRICS", "VOLATILE_TAGS", "HasAddress", "RunReader", "run_snapshot"]
 
-VOLATILE_METRICS = r"(_seconds|rows_per_second|peak_memory_bytes)$|^system/"
-"""Names of metrics that measure the machine and not the work."""
+VOLATILE_METRICS = r"([._]seconds|rows_per_second|peak_memory_bytes)$|^system/|^history\.|\.fits_reused$"
+"""Names of metrics that measure the machine and not the work, or that earlier evaluations have a say in."""
 VOLATILE_TAGS = (
     r"^mlflow\.(parentRunId|runName|user|source\.name|source\.git\..*|log-model\.history)$"
     r"|^hokusai\.(package_version|model_version|code_commit|code_dirty|host_kind|platform|python_version)$"
