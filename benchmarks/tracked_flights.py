@@ -100,7 +100,7 @@ def _config(folder: Path, tracking: TrackingSettings) -> PipelineConfig:
             label="late",
             contributions=(ContributionSettings(path=folder / "newark.parquet"),),
         ),
-        training=TrainingSettings(estimator="HistGradientBoostingClassifier"),
+        training=TrainingSettings(estimator="HistGradientBoostingClassifier", keep_controls=False),
         delta=DeltaSettings(metric="roc_auc"),
         tracking=tracking,
     )

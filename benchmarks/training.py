@@ -203,7 +203,11 @@ def _evaluation(folder: Path) -> dict[str, float]:
                 benchmark_overlap="remove",
             ),
             training=TrainingSettings(
-                estimator=estimator, parameters=_ESTIMATORS[estimator], seeds=_EVALUATION_SEEDS, workers=1
+                estimator=estimator,
+                parameters=_ESTIMATORS[estimator],
+                seeds=_EVALUATION_SEEDS,
+                workers=1,
+                keep_controls=False,
             ),
             delta=DeltaSettings(metric="roc_auc"),
             tracking=TrackingSettings(uri=default_store_uri(Path(name))),
