@@ -130,7 +130,7 @@ def test_four_columns_are_too_narrow_and_mark_nothing() -> None:
     search = NearDuplicates(arrow(penguins[:110]), base=arrow(penguins[110:220]), features=features)
     (verdict,) = search.verdicts
     assert not verdict.is_evidence
-    assert "too narrow: 4 columns" in verdict.reason
+    assert "told from honest rows: 4 columns" in verdict.reason
     assert (search.find(arrow(penguins)) == -1).all()
 
 

@@ -100,8 +100,8 @@ def _verdict(names: tuple[str, ...], rules: Sequence[Rule], share: float | None)
         )
     else:
         reason = (
-            f"too narrow: {len(names)} columns that vary tell too little; {measured} of base rows are near a benchmark "
-            "row by chance, so nothing is marked"
+            f"near copies cannot be told from honest rows: {len(names)} columns that vary are too few; {measured} of "
+            "base rows are near a benchmark row by chance, so nothing is marked"
         )
     return Nearness(
         kind="numbers",
