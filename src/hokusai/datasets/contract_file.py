@@ -28,7 +28,7 @@ __all__ = ["load_contract", "write_contract"]
 _RULES = tuple(each.name for each in fields(ColumnContract) if each.name != "name")
 _KEYS = ("format", "label", "key", "columns")
 # Possessive, because a long word without an equals sign would be tried in every division into shorter ones.
-_KEY = re.compile(r"""\s*((?:[\w.\-]++|"[^"]*"|'[^']*')++)\s*=""")
+_KEY = re.compile(r"""\s*((?>(?:[\w.\-]++|"[^"]*"|'[^']*')+))\s*=""")
 _Value = bool | int | Decimal | str | datetime | date
 
 

@@ -51,7 +51,7 @@ _NOT_BEFORE = r"(?![^\W_]|[.,/:_]\d|-[0-9A-Fa-f]{4}-)"
 # The same for what begins with a digit; looked at from behind it, so that a search runs from one digit to the next.
 _FIRST_DIGIT = r"\d(?<![^\W_]\d)(?<!\d[.,/:_]\d)(?<![0-9A-Fa-f]{4}-\d)"
 
-_DIGIT_GROUPS = re.compile(_FIRST_DIGIT + r"(?:\d{3}(?:\.\d{4}){3}(?!\.)|\d{0,18}(?:[ \-]\d{1,19})*+)" + _NOT_BEFORE)
+_DIGIT_GROUPS = re.compile(_FIRST_DIGIT + r"(?:\d{3}(?:\.\d{4}){3}(?!\.)|\d{0,18}(?>(?:[ \-]\d{1,19})*))" + _NOT_BEFORE)
 _GROUP = re.compile(r"\d+")
 _CARD = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})"

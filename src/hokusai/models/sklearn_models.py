@@ -85,7 +85,10 @@ class SklearnModel:
         positions = {text: code for code, text in enumerate(classes)}
         known = self.classes
         codes = np.array([positions.get(text, -1) for text in known])
-        order = np.searchsorted(self.pipeline.classes_, predicted)
+        own = self.pipeline.classes_
+        order = np.minimum(np.searchsorted(own, predicted), len(own) - 1)
+        if (own[order] != predicted).any():
+            raise ModelError("the model cannot score the benchmark: it predicts a class that is none of its own.")
         probabilities = None
         if raw is not None:
             probabilities = np.zeros((table.num_rows, len(classes)))

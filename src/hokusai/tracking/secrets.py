@@ -177,7 +177,7 @@ def _is_token(last: str, before: str) -> bool:
 
 # --- values -----------------------------------------------------------------------------------------------------------
 
-_NUMBER = re.compile(r"[+-]?+(?:\d++\.?+\d*+|\.\d++)(?:[eE][+-]?+\d++)?+|[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?+(?:\d++\.?+\d*+|\.\d++)(?>(?:[eE][+-]?+\d++)?)|[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _NOT_VALUES = _words_of("""
     any bool bytes false float int nil no none null object off on optional secretstr str string true undefined yes
 """)
@@ -310,9 +310,10 @@ _SCHEME = re.compile(
 _ASSIGNMENT = re.compile(
     r"""
     (?<![\w.-])
-    (?: (?P<flag> --[\w.-]++ ) (?:["'],)?+ [ \t]++ (?![-=:])
+    (?: (?P<flag> --[\w.-]++ ) (?>(?:["'],)?) [ \t]++ (?![-=:])
       | (?P<name> [\w.-]++ ) \\*+ ["']?+ \]?+ [ \t]*+
-        (?: : [ \t]*+ (?:str|bytes|SecretStr|Optional\[str\]) (?:[ \t]*+\|[ \t]*+None)?+ [ \t]*+ = | := | => | ==?+ | :)
+        (?: : [ \t]*+ (?:str|bytes|SecretStr|Optional\[str\]) (?>(?:[ \t]*+\|[ \t]*+None)?) [ \t]*+ =
+          | := | => | ==?+ | :)
         [ \t]*+
     )
     """,
@@ -321,9 +322,9 @@ _ASSIGNMENT = re.compile(
 _QUOTED = re.compile(
     r"""
     [bBrRuUfF]{0,2}+
-    (?: (?P<escape>\\++["']) (?P<escaped>[^"'\\\n]*+) (?:\\++["'])?+
-      | (?:\"{3}|") (?P<double>(?:[^"\\\n]|\\.)*+) "?+
-      | (?:'''|') (?P<single>(?:[^'\\\n]|\\.)*+) '?+
+    (?: (?P<escape>\\++["']) (?P<escaped>[^"'\\\n]*+) (?>(?:\\++["'])?)
+      | (?:\"{3}|") (?P<double>(?>(?:[^"\\\n]|\\.)*)) "?+
+      | (?:'''|') (?P<single>(?>(?:[^'\\\n]|\\.)*)) '?+
     )
     """,
     re.VERBOSE,
@@ -331,11 +332,11 @@ _QUOTED = re.compile(
 _LIST = re.compile(r"""\[ [ \t]*+ (?=\\*["']) [^\[\]\n]*+""", re.VERBOSE)
 # A password rarely ends in what closes a call, a list or a sentence.
 _UNQUOTED = re.compile(
-    r"""(?:(?:[Bb]earer|[Bb]asic|[Tt]oken|[Dd]igest)[ \t]++)?+ [^\s"'&;]* [^\s"'&;,)\]}\\]""", re.VERBOSE
+    r"""(?>(?:(?:[Bb]earer|[Bb]asic|[Tt]oken|[Dd]igest)[ \t]++)?) [^\s"'&;]* [^\s"'&;,)\]}\\]""", re.VERBOSE
 )
 _REST_OF_LINE = re.compile(r"""[^\r\n"'\\]++""")
 # Code in a traceback names where a secret comes from.
-_REFERENCE = re.compile(r"(?:self|cls|args|config|settings|os|getpass|env|environ)(?:\.[A-Za-z_]\w*+)++[(\[]*+")
+_REFERENCE = re.compile(r"(?:self|cls|args|config|settings|os|getpass|env|environ)(?>(?:\.[A-Za-z_]\w*+)+)[(\[]*+")
 
 _ROUNDS = 4
 
