@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import json
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from hokusai.datasets.reader_process import TableReader
 from hokusai.errors import ConfigurationError, TrackingServerError
 from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.models.trainers import make_trainer
+from hokusai.process_environment import user_name
 from hokusai.records import EvaluationIdentity
 from hokusai.steps.baseline_loader import load_baseline_model
 from hokusai.steps.baseline_matching import match_baseline
@@ -273,4 +273,4 @@ def _log_headline(report: DeltaReport, *, models: TrainedModels, run: Run) -> No
 
 def _source_tags() -> dict[str, str]:
     """Return MLflow's own tags for who ran what, which its UI shows."""
-    return {"mlflow.source.name": "hokusai", "mlflow.source.type": "LOCAL", "mlflow.user": getpass.getuser()}
+    return {"mlflow.source.name": "hokusai", "mlflow.source.type": "LOCAL", "mlflow.user": user_name()}

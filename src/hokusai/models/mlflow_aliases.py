@@ -8,7 +8,6 @@ are set to what the log adds up to. A process that dies in between leaves a move
 from __future__ import annotations
 
 import functools
-import getpass
 import secrets
 import tempfile
 from dataclasses import replace
@@ -38,6 +37,7 @@ from hokusai.models.promotion import (
     read_moves,
 )
 from hokusai.models.run_artifacts import MANIFEST_FILE, RUN_MANIFEST_TAG
+from hokusai.process_environment import user_name
 from hokusai.records import ModelVersion
 
 if TYPE_CHECKING:
@@ -344,18 +344,10 @@ def _move(log: MoveLog, *, champion: str, reason: str, host_kind: str) -> AliasM
         based_on=log.state.last,
         found=champion,
         at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        user=_user(),
+        user=user_name(),
         host_kind=host_kind,
         reason=reason,
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        # A container may run under a number that has no name.
-        return "unknown"
 
 
 def _lost(name: str, move: AliasMove, winner: AliasMove | None) -> PromotionError:

@@ -25,7 +25,7 @@ from hokusai.models.model_versions import MODEL_ID, from_logged, from_registry, 
 from hokusai.models.promotion import MOVES_OF_TAG
 from hokusai.models.run_artifacts import manifest_tags
 from hokusai.models.stored_files import StoredFiles
-from hokusai.models.time_limits import TIME_LIMITS
+from hokusai.process_environment import lent_variables
 from hokusai.records import LEDGER_OF_TAG, MODEL_MANIFEST_TAG, MODEL_SHA256_TAG, ModelVersion
 
 if TYPE_CHECKING:
@@ -352,7 +352,13 @@ class ModelRegistry:
     def _translated(self, asked: str, *, is_file: bool = False) -> Iterator[None]:
         """Lower the limits of time, and turn foreign errors into ours; what is missing may be a file or a model."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        with TIME_LIMITS.lowered(self._request_seconds):
+        limits = {
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+            "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, round(self._request_seconds))),
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        }
+        with lent_variables(limits):
             import requests
             from mlflow.exceptions import MlflowException
             from sqlalchemy.exc import SQLAlchemyError

@@ -7,7 +7,6 @@ also when the server does not; foreign errors leave as :class:`~hokusai.errors.T
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import secrets
@@ -22,6 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
 from hokusai.errors import BenchmarkLedgerError, TrackingServerError
+from hokusai.process_environment import lent_variables, user_name
 from hokusai.records import LEDGER_OF_TAG
 from hokusai.tracking.benchmark_history import EarlierEvaluation
 from hokusai.tracking.benchmark_ledger import (
@@ -37,8 +37,8 @@ from hokusai.tracking.benchmark_ledger import (
     require_unsplit,
 )
 from hokusai.tracking.mlflow_client import MlflowStore
+from hokusai.tracking.mlflow_config import TrackingSettings, shipper_environment
 from hokusai.tracking.naming import DECISION_TAG, EVALUATION_TAG, HOST_KIND_TAG
-from hokusai.tracking.request_limits import REQUEST_LIMITS
 from hokusai.tracking.secrets import redact_text
 from hokusai.tracking.surroundings import host_tags
 
@@ -288,7 +288,7 @@ class BenchmarkLedger(MlflowStore):
         return LedgerEntry(
             key=key or secrets.token_hex(8),
             at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            user=_user(),
+            user=user_name(),
             host_kind=host_tags()[HOST_KIND_TAG],
             note=redact_text(note)[:_LONGEST_NOTE],
             **facts,  # type: ignore[arg-type]
@@ -363,16 +363,9 @@ class BenchmarkLedger(MlflowStore):
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """Lower MLflow's limits of time for a moment, and turn foreign errors into ours."""
-        with REQUEST_LIMITS.lowered(self._request_seconds), super()._translated():
+        limits = shipper_environment(TrackingSettings(request_seconds=self._request_seconds))
+        with lent_variables(limits), super()._translated():
             yield
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        # A container may run under a number that has no name.
-        return "unknown"
 
 
 def _is_decided_on(run: MlflowRun, digest: str) -> bool:
