@@ -253,6 +253,15 @@ class IntegratedData:
     notes: tuple[str, ...] = ()
 
     @property
+    def base_rows(self) -> int:
+        """How many rows of ``integrated``, its first ones, are of the base and not contributed.
+
+        By number and not by name, because a contribution may be called ``base`` too.
+        """
+        base_rows: int = self.base.num_rows
+        return base_rows - self.counts[0].replaced
+
+    @property
     def has_new_rows(self) -> bool:
         """Whether a contributed row goes into training."""
         return any(count.kept for count in self.counts[1:])

@@ -72,6 +72,11 @@ class DecisionRule:
     scoring: str = "{}"
     combination: Literal["satterthwaite", "howe"] = "satterthwaite"
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that have a say: the one that decides, then the guards."""
+        return (self.metric, *(guard.metric for guard in self.guards))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardVerdict:

@@ -94,7 +94,7 @@ def judge(rule: DecisionRule, scores: BenchmarkScores, *, looks: int = 0, arm: A
     """
     deciding = scores.deciding
     deltas = metric_deltas(
-        scores.metrics,
+        [metric for metric in scores.metrics if metric.name in rule.metrics],
         deciding,
         reference="control",
         method=method_at(rule, looks=looks, is_random=scores.is_random),

@@ -16,6 +16,7 @@ from annotated_types import Interval
 
 from hokusai.errors import ConfigurationError, DataError, ModelError
 from hokusai.models.trainers import TrainingTable, ignore_progress
+from hokusai.steps.negative_controls import contributed_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -315,8 +316,6 @@ def _left_out(data: IntegratedData, masks: Sequence[NDArray[np.bool_]]) -> tuple
     These are the fold's own rows, the rows that took the place of one of them by its key, and contributed rows that say
     the same in all features: copies that were kept, and copies with another label.
     """
-    import numpy as np
-
     from hokusai.datasets.row_digests import contained_in, row_digests
 
     def digests(table: pa.Table, columns: Sequence[str]) -> NDArray[np.void]:
@@ -325,9 +324,8 @@ def _left_out(data: IntegratedData, masks: Sequence[NDArray[np.bool_]]) -> tuple
     # What is neither feature nor label nor weight is the key, by which a row may have replaced another one.
     known = {*data.features, data.label, data.sample_weight}
     key = [name for name in data.base.column_names if name not in known]
-    # By number and not by name, because a contribution may be called "base" too.
-    kept = data.base.num_rows - data.counts[0].replaced
-    contributed = np.arange(data.integrated.num_rows) >= kept
+    kept = data.base_rows
+    contributed = contributed_rows(data)
     features, own_features = digests(data.integrated, data.features), digests(data.base, data.features)
     keys, own_keys = (digests(data.integrated, key), digests(data.base, key)) if key else (None, None)
     left_out = []

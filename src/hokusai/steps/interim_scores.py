@@ -45,9 +45,8 @@ class InterimScores:
         rows: BenchmarkRows,
         data: IntegratedData,
     ) -> None:
-        needed = {rule.metric, *(guard.metric for guard in rule.guards)}
         self._rule, self._settings, self._data = rule, settings, data
-        self._metrics = tuple(metric for metric in metrics if metric.name in needed)
+        self._metrics = tuple(metric for metric in metrics if metric.name in rule.metrics)
         self._rows = dataclasses.replace(rows, sets=rows.sets[:1])
         self._looks = 0
         self._said: dict[tuple[Arm, int], Predictions] = {}

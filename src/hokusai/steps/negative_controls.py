@@ -24,9 +24,7 @@ def contributed_rows(data: IntegratedData) -> NDArray[np.bool_]:
     """Return which rows of the integrated table were contributed; shape (integrated rows,)."""
     import numpy as np
 
-    # By number and not by name, because a contribution may be called "base" too.
-    base_rows = data.base.num_rows - data.counts[0].replaced
-    contributed: NDArray[np.bool_] = np.arange(data.integrated.num_rows) >= base_rows
+    contributed: NDArray[np.bool_] = np.arange(data.integrated.num_rows) >= data.base_rows
     return contributed
 
 
