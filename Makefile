@@ -25,10 +25,10 @@ demo: $(RUNTIME) ## install what is pinned and evaluate three real contributions
 	@$(BIN)/hokusai demo
 
 test: $(DEVELOPMENT) ## run the tests, on all cores
-	$(BIN)/pytest -n auto --dist worksteal -m "not slow" $(ARGS)
+	$(BIN)/pytest --hypothesis-profile=ci -n auto --dist worksteal -m "not slow" $(ARGS)
 
 campaign: $(DEVELOPMENT) ## run the slow tests: sixteen evaluations at once, ten thousand damaged files
-	$(BIN)/pytest -m slow $(ARGS)
+	$(BIN)/pytest --hypothesis-profile=ci -m slow $(ARGS)
 
 browser: ## install Chromium (Debian, as root), with which the tests look at MLflow's UI
 	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null; then :; \

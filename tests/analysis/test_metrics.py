@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 from sklearn.preprocessing import label_binarize
@@ -300,6 +300,7 @@ def test_metrics_that_share_their_work_are_those_computed_alone(case: Case) -> N
 
 @settings(max_examples=100, deadline=None)
 @given(case=any_case)
+@example(case=(BenchmarkTruth(actual=np.arange(1.0, 11.0)), Predictions(predicted=np.zeros(10))))
 def test_whole_weights_count_like_repeated_rows_and_equal_weights_like_none(case: Case) -> None:
     truth, predictions = case
     counts = np.random.default_rng(truth.actual.size).integers(1, 4, truth.actual.size)

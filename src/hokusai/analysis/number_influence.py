@@ -189,15 +189,14 @@ def _quantiles(
     values: NDArray[np.float64], weights: NDArray[np.float64] | None, levels: tuple[float, ...]
 ) -> tuple[float, ...]:
     """Return quantiles, each the mean of the two values where the weight below and above is even."""
+    # What ought to meet a level exactly misses it by rounding; a running sum by more, the more there is to sum.
+    wanted, tolerance = np.array(levels), (8 if weights is None else 8 + values.size) * np.finfo(np.float64).eps
+    edges = np.array([wanted - tolerance, wanted + tolerance])
     if weights is None:
-        return tuple(float(each) for each in np.quantile(values, levels, method="averaged_inverted_cdf"))
-    order = np.argsort(values)
-    ordered, below = values[order], np.cumsum(weights[order])
-    found = []
-    for level in levels:
-        wanted = level * below[-1]
-        # Sums of weights that ought to meet a level miss it by rounding.
-        tolerance = 8 * np.finfo(np.float64).eps * below[-1]
-        first, last = np.searchsorted(below, [wanted - tolerance, wanted + tolerance], side="right")
-        found.append(float(ordered[min(first, values.size - 1)] + ordered[min(last, values.size - 1)]) / 2)
-    return tuple(found)
+        places = np.minimum(np.floor(edges * values.size).astype(np.intp), values.size - 1)
+        ordered = np.partition(values, np.unique(places))
+    else:
+        order = np.argsort(values)
+        ordered, below = values[order], np.cumsum(weights[order])
+        places = np.minimum(np.searchsorted(below, edges * below[-1], side="right"), values.size - 1)
+    return tuple(float(each) for each in ordered[places].sum(axis=0) / 2)
