@@ -30,13 +30,16 @@ and what to do next. ``exit_code`` is what the command line returns for it.
     │   ├── RunNotFoundError        no run answers to the given name
     │   ├── DatasetNotFoundError    no recorded dataset answers to the given name or digest
     │   └── BenchmarkLedgerError    a benchmark takes no decision, or what is declared of it does not fit
+    ├── SigningKeyError           a signing key cannot be made, read or used
+    ├── StatementError            a statement, or what it is signed with, is refused
+    ├── ReproductionError         an evaluation cannot be done again from what is on record
     ├── ExecutionError            work cannot be done in other processes
     └── NotOfflineError           a test tried to leave this machine
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -60,8 +63,11 @@ __all__ = [
     "NotOfflineError",
     "PersonalDataError",
     "PromotionError",
+    "ReproductionError",
     "RunNotFoundError",
     "SchemaMismatchError",
+    "SigningKeyError",
+    "StatementError",
     "TableLimitError",
     "TrackingError",
     "TrackingServerError",
@@ -72,6 +78,33 @@ __all__ = [
 ]
 
 
+StatementReason = Literal[
+    "too large",
+    "not JSON",
+    "truncated",
+    "duplicate key",
+    "not a number",
+    "not canonical",
+    "statement type",
+    "predicate type",
+    "unknown field",
+    "missing field",
+    "wrong type",
+    "wrong value",
+    "claim digest",
+    "rule digest",
+    "subjects",
+    "another evaluation",
+    "not signed",
+    "payload type",
+    "base64",
+    "algorithm",
+    "repeated signature",
+    "wrong signature",
+    "unknown key",
+    "endorsement",
+]
+"""Why a statement, an envelope or an endorsement is refused."""
 _MOST_NAMES = 30
 
 
@@ -442,6 +475,49 @@ class BenchmarkLedgerError(TrackingError):
     def __init__(self, digest: str, problem: str) -> None:
         self.digest, self.problem = digest, problem
         super().__init__(f"benchmark {digest[:12]}: {problem}")
+
+
+class SigningKeyError(HokusaiError):
+    """A signing key cannot be made, read or used.
+
+    Attributes:
+        source: The key's file.
+    """
+
+    def __init__(self, source: str, problem: str) -> None:
+        self.source = source
+        super().__init__(f"{source}: {problem}")
+
+
+class StatementError(HokusaiError):
+    """A statement, an envelope around one, or an endorsement of a key is refused.
+
+    Attributes:
+        source: The file, or the name, of what is refused.
+        reason: A fixed word for programs, such as ``duplicate key``; ``docs/formats/statement.md`` lists them all.
+        problem: What is wrong, for people, without the place.
+    """
+
+    exit_code = 1
+
+    def __init__(self, source: str, *, reason: StatementReason, problem: str) -> None:
+        self.source, self.reason, self.problem = source, reason, problem
+        super().__init__(f"{source}: refused ({reason}): {problem}")
+
+
+class ReproductionError(HokusaiError):
+    """An evaluation cannot be done again from what is on record of it.
+
+    Attributes:
+        evaluation: Its key.
+        problem: What is missing, or not what was recorded.
+        exit_code: 1 when something is not what was recorded, 2 when something is missing.
+    """
+
+    def __init__(self, evaluation: str, problem: str, *, is_changed: bool = False) -> None:
+        self.evaluation, self.problem = evaluation, problem
+        self.exit_code = 1 if is_changed else 2
+        super().__init__(f"evaluation {evaluation}: {problem}")
 
 
 class ExecutionError(HokusaiError):

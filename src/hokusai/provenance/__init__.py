@@ -1,0 +1,1 @@
+"""What is claimed of an evaluation, by whom it is signed, and what a stranger can check of it."""
