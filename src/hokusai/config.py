@@ -42,8 +42,12 @@ __all__ = [
     "PipelineConfig",
     "ResolvedConfig",
     "complete_tracking",
+    "config_from_values",
+    "config_values",
+    "is_model_address",
     "load_config",
     "load_tracking",
+    "path_keys",
     "require_valid",
     "require_valid_tracking",
     "setting_keys",
@@ -141,6 +145,7 @@ class ResolvedConfig:
             yield key, value, _nearest(self.origins, key) or _DEFAULT
 
 
+@functools.cache
 def setting_keys() -> tuple[str, ...]:
     """Return the dotted key of every setting."""
     keys = []
@@ -150,6 +155,16 @@ def setting_keys() -> tuple[str, ...]:
         else:
             keys.append(name)
     return tuple(keys)
+
+
+def path_keys() -> tuple[str, ...]:
+    """Return the dotted key of every setting that is a path; those within lists of tables are not among them."""
+    return tuple(key for key in setting_keys() if Path in _flatten(_annotation(key)))
+
+
+def is_model_address(source: str) -> bool:
+    """Return whether a baseline's source is an address in MLflow or among fetched models, and not a path."""
+    return _MODEL_ADDRESS.match(source) is not None
 
 
 def load_config(
@@ -199,9 +214,27 @@ def require_valid(config: PipelineConfig, *, in_memory: Collection[str] = ()) ->
     Raises:
         ConfigurationError: A value has the wrong type or is out of its range, a name is not allowed, a file is missing.
     """
+    return config_from_values(config_values(config), in_memory=in_memory)
+
+
+def config_values(config: PipelineConfig) -> dict[str, Any]:
+    """Return every setting as a plain value of JSON, in tables as in a file; NaN and infinities stay floats."""
     # Not by pydantic, which writes an infinity as null: the setting would change without a word.
-    values = json.loads(json.dumps(dataclasses.asdict(config), default=str))
-    checked = _validate(PipelineConfig, values, {}, None)
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    return values
+
+
+def config_from_values(values: Mapping[str, Any], *, in_memory: Collection[str] = ()) -> PipelineConfig:
+    """Return the configuration of plain values, in tables as in a file, checked as strictly as one that was read.
+
+    Args:
+        values: The values; what is missing has its default.
+        in_memory: Names of the tables that are given in memory; see :func:`load_config`.
+
+    Raises:
+        ConfigurationError: As for :func:`require_valid`.
+    """
+    checked = _validate(PipelineConfig, dict(values), {}, None)
     _check_names_and_files(checked, {}, in_memory)
     return checked
 
@@ -371,6 +404,7 @@ def _parse_text(key: str, text: str, origin: Origin) -> Any:
         return text
 
 
+@functools.cache
 def _annotation(key: str) -> Any:
     annotation: Any = PipelineConfig
     for part in key.split("."):
@@ -403,7 +437,7 @@ def _flatten(annotation: Any) -> set[Any]:
 def _absolute(key: str, value: Any, folder: Path) -> Any:
     """Make a path that was given relative to ``folder`` absolute; leave every other value alone."""
     if key == "baseline.source" and isinstance(value, str):
-        is_path = value and not _MODEL_ADDRESS.match(value)
+        is_path = value and not is_model_address(value)
         return str(folder / value) if is_path else value
     if key in ("data.contributions", "data.more_benchmarks") and isinstance(value, list):
         return [
@@ -504,6 +538,8 @@ def _check_names_and_files(config: PipelineConfig, origins: Mapping[str, Origin]
         "data.contract": data.contract,
         "data.hash_key_file": data.hash_key_file,
         "delta.benchmark_key_file": config.delta.benchmark_key_file,
+        "delta.signing_key_file": config.delta.signing_key_file,
+        "delta.signing_passphrase_file": config.delta.signing_passphrase_file,
     }
     for key, file in files.items():
         if file is not None and not file.is_file():

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from hokusai.config import complete_tracking
 from hokusai.errors import TrackingServerError
+from hokusai.provenance.environment import EnvironmentCapture
 from hokusai.tracking.run import RunLink
 from hokusai.tracking.session import open_session
 
@@ -80,7 +81,13 @@ def track(
     """
     settings = complete_tracking(settings)
     with (
-        open_session(settings, project=project, listener=listener, shipping=shipping) as session,
+        open_session(
+            settings,
+            project=project,
+            listener=listener,
+            shipping=shipping,
+            closing_record=EnvironmentCapture().record,
+        ) as session,
         session.tracker.start(tags) as run,
     ):
         yield run

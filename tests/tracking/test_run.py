@@ -489,6 +489,19 @@ def test_tags_that_took_time_to_find_are_recorded_at_the_end(journal: MemoryJour
     assert isinstance(journal.operations[-1], EndRun)
 
 
+def test_what_took_time_to_find_is_recorded_through_the_parent_run_before_it_ends(journal: MemoryJournal) -> None:
+    tracker = Tracker(
+        journal, evaluation=KEY, run_name="r", closing_record=lambda run: run.log_artifact("late.txt", b"late")
+    )
+    with pytest.raises(ZeroDivisionError), tracker.start() as parent, parent.child("step"):
+        _ = 1 / 0
+    (late,) = [each for each in journal.operations if isinstance(each, LogArtifact) and each.path == "late.txt"]
+    assert late.run == KEY
+    end = journal.operations[-1]
+    assert isinstance(end, EndRun)
+    assert (end.run, end.status) == (KEY, "FAILED")
+
+
 def test_recording_loads_no_heavy_library() -> None:
     import subprocess
 

@@ -101,6 +101,9 @@ class Journal(Protocol):
     def stage(self, content: bytes | Path) -> StagedFile:
         """Keep bytes, or a copy of a file, beside the journal."""
 
+    def head(self) -> str | None:
+        """Return the SHA-256 of the last line; None where there are no lines."""
+
     def sync(self) -> None:
         """Return when everything recorded so far would survive a loss of power."""
 
@@ -126,6 +129,10 @@ class MemoryJournal:
         staged = StagedFile(sha256(data), len(data))
         self.staged[staged.sha256] = data
         return staged
+
+    def head(self) -> str | None:
+        """Return None: memory has no lines."""
+        return None
 
     def sync(self) -> None:
         """Do nothing: memory has nothing to sync."""
@@ -233,6 +240,13 @@ class FileJournal:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
         return StagedFile(digest.hexdigest(), size)
+
+    def head(self) -> str | None:
+        """Return the SHA-256 of the last line, which the next one repeats."""
+        with self._mutex:
+            if self._next is not None:
+                self._settle()
+            return self._end.link if self._end.sequence else None
 
     def sync(self) -> None:
         """Flush to the disk."""

@@ -21,16 +21,23 @@ __all__ = [
     "CODE_COMMIT_TAG",
     "CODE_DIRTY_TAG",
     "DELETED_RUNS_TAG",
+    "DESCRIPTION_TAG",
     "ERROR_TAG",
     "EVALUATION_TAG",
     "HOST_KIND_TAG",
     "MLFLOW_GIT_COMMIT_TAG",
     "MODEL_KEY_TAG",
+    "OWN_CODE_COMMIT_TAG",
+    "OWN_CODE_DIFFERENCES_TAG",
+    "OWN_CODE_TAG",
     "PACKAGE_VERSION_TAG",
     "PARAMETERS_DIGEST_TAG",
     "PLATFORM_TAG",
     "PYTHON_VERSION_TAG",
     "RECORDED_AT_TAG",
+    "REPRODUCTION_OF_TAG",
+    "REPRODUCTION_RUN_TAG",
+    "REPRODUCTION_VERDICT_TAG",
     "RUN_KEY_TAG",
     "SCHEMA_VERSION_TAG",
     "STEPS",
@@ -127,10 +134,24 @@ LABEL_TAG = "hokusai.label"
 """The column that an experiment's evaluations predict."""
 METRIC_TAG = "hokusai.metric"
 """The metric that decides in an experiment's evaluations."""
+REPRODUCTION_OF_TAG = "hokusai.reproduction_of"
+"""The key of the evaluation that was done again, on the parent run of its reproduction."""
+REPRODUCTION_RUN_TAG = "hokusai.reproduction_of.run_id"
+"""MLflow's id of that evaluation's parent run."""
+REPRODUCTION_VERDICT_TAG = "hokusai.reproduction.verdict"
+"""What came of it: ``identical``, ``equal within the tolerance`` or ``different``."""
+DESCRIPTION_TAG = "mlflow.note.content"
+"""MLflow's own: what it shows at the head of a run's page."""
 CODE_COMMIT_TAG = "hokusai.code_commit"
 """The git commit that was checked out around the code; ``unknown`` when git would not tell."""
 CODE_DIRTY_TAG = "hokusai.code_dirty"
 """Whether the code differed from that commit: ``true``, ``false`` or ``unknown``."""
+OWN_CODE_TAG = "hokusai.own_code"
+"""JSON object of the modules of the user's own that the evaluation ran, with the SHA-256 of their files."""
+OWN_CODE_COMMIT_TAG = "hokusai.own_code.commit"
+"""The git commit that was checked out around these modules."""
+OWN_CODE_DIFFERENCES_TAG = "hokusai.own_code.differences"
+"""The artifact ``uncommitted.diff``: ``none``, ``complete``, ``redacted``, ``too large`` or ``unknown``."""
 MLFLOW_GIT_COMMIT_TAG = "mlflow.source.git.commit"
 """The commit once more, under the name by which MLflow's interface shows it."""
 HOST_KIND_TAG = "hokusai.host_kind"

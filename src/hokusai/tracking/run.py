@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import signal
+import textwrap
 import threading
 import traceback
 from collections import Counter
@@ -65,6 +66,8 @@ __all__ = ["Run", "RunLink", "RunListener", "Tracker"]
 
 _VALUES_PER_ENTRY = 1000
 _TERMINATED = 128 + signal.SIGTERM
+_LONGEST_DESCRIPTION = 4000
+_DESCRIPTION_WIDTH = 84
 
 
 @cache
@@ -130,11 +133,13 @@ class Tracker:
         allowed_names: Names of parameters and tags that look like those of secrets and are not.
         tags: Tags of the parent run; default none.
         closing_tags: Called when the parent run ends, for tags that took time to find out.
+        closing_record: Called with the parent run when it ends, to record through it what took time to find out.
         part: What this process adds to a run that another one began is told apart by it; default empty, for the
             process that begins the run.
 
     Attributes:
         started: Key and name of every run so far, in the order of their start.
+        parameter_digests: SHA-256 of the document of all parameters of every run so far that has any, by its key.
     """
 
     def __init__(
@@ -148,6 +153,7 @@ class Tracker:
         allowed_names: Iterable[str] = (),
         tags: Mapping[str, str] | None = None,
         closing_tags: Callable[[], Mapping[str, str]] | None = None,
+        closing_record: Callable[[Run], None] | None = None,
         part: str = "",
     ) -> None:
         """Remember where to record; record nothing yet."""
@@ -159,17 +165,19 @@ class Tracker:
         self._listener = listener
         self._tags = dict(tags or {})
         self._closing_tags = closing_tags
+        self._closing_record = closing_record
         self._part = part
         self._mutex = threading.Lock()
         self._counts: Counter[str] = Counter()
         self.started: list[tuple[str, str]] = []
+        self.parameter_digests: dict[str, str] = {}
 
     @contextmanager
     def start(self, tags: Mapping[str, str] | None = None) -> Iterator[Run]:
         """Open the parent run for the length of a ``with`` block."""
         run = Run(self, key=self.evaluation, name=self._run_name)
         start = StartRun(run=run.key, name=run.name, tags=self._own_tags(run.key))
-        with self._recorded(run, start, closing_tags=self._closing_tags):
+        with self._recorded(run, start, is_parent=True):
             if all_tags := self._tags | dict(tags or {}):
                 run.set_tags(all_tags)
             yield run
@@ -201,9 +209,7 @@ class Tracker:
         return {tag: found[tag] for tag in (naming.CODE_COMMIT_TAG, naming.CODE_DIRTY_TAG) if tag in found}
 
     @contextmanager
-    def _recorded(
-        self, run: Run, start: Operation, *, closing_tags: Callable[[], Mapping[str, str]] | None = None
-    ) -> Iterator[None]:
+    def _recorded(self, run: Run, start: Operation, *, is_parent: bool = False) -> Iterator[None]:
         self.started.append((run.key, run.name))
         self.journal.append(start)
         if self._listener:
@@ -214,23 +220,25 @@ class Tracker:
         except BaseException as error:
             try:
                 self._record_exception(run, error)
-                self._end(run, _status_after(error), closing_tags)
+                self._end(run, _status_after(error), is_parent=is_parent)
             except TrackingError as problem:
                 # The caller's own exception is what must come out.
                 error.add_note(f"hokusai: the end of this run could not be recorded: {problem}")
             raise
         else:
-            self._end(run, "FINISHED", closing_tags)
+            self._end(run, "FINISHED", is_parent=is_parent)
 
     def _record_exception(self, run: Run, error: BaseException) -> None:
         run.set_tags({naming.ERROR_TAG: type(error).__name__})
         if isinstance(error, Exception):
+            if not run.is_described:
+                run.set_tags({naming.DESCRIPTION_TAG: _description_of(error)})
             trace = redact_text("".join(traceback.format_exception(error)))
             run.log_artifact(
                 artifacts.of_part(artifacts.TRACEBACK_FILE, run.part), trace.encode("utf-8", "backslashreplace")
             )
 
-    def _end(self, run: Run, status: RunStatus, closing_tags: Callable[[], Mapping[str, str]] | None) -> None:
+    def _end(self, run: Run, status: RunStatus, *, is_parent: bool) -> None:
         measured = run.meter.finish()
         costs = {
             metric_names.WALL_SECONDS: measured.wall_seconds,
@@ -240,7 +248,9 @@ class Tracker:
         if measured.rows_per_second is not None:
             costs |= {metric_names.ROWS: float(measured.rows), metric_names.ROWS_PER_SECOND: measured.rows_per_second}
         run.log_metrics(costs)
-        if closing_tags and (tags := closing_tags()):
+        if is_parent and self._closing_record:
+            self._closing_record(run)
+        if is_parent and self._closing_tags and (tags := self._closing_tags()):
             run.set_tags(tags)
         self.journal.append(EndRun(run=run.key, status=status))
         self.journal.sync()
@@ -269,6 +279,7 @@ class Run:
         name: The name that MLflow shows.
         part: Empty, or what tells this process's share of a resumed run from the others'.
         meter: What the run costs; count rows with its ``add_rows``.
+        is_described: Whether this process has given it a description, MLflow's ``mlflow.note.content``.
     """
 
     def __init__(self, tracker: Tracker, *, key: str, name: str, part: str = "") -> None:
@@ -277,6 +288,7 @@ class Run:
         self.part = part
         self.name = name
         self.meter = StepMeter()
+        self.is_described = False
         self._tracker = tracker
         self._journal = tracker.journal
         self._mutex = threading.Lock()
@@ -329,7 +341,8 @@ class Run:
             self._journal.append(LogParameters(run=self.key, parameters=texts))
             self._parameters = everything
             self.log_artifact(artifacts.of_part(artifacts.PARAMETERS_FILE, self.part), document)
-            self.set_tags({artifacts.of_part(naming.PARAMETERS_DIGEST_TAG, self.part): sha256(document)})
+            digest = self._tracker.parameter_digests[self.key] = sha256(document)
+            self.set_tags({artifacts.of_part(naming.PARAMETERS_DIGEST_TAG, self.part): digest})
 
     def log_metrics(self, metrics: Mapping[str, SupportsFloat], *, step: int = 0) -> None:
         """Record metric values; the same name at another ``step`` adds a point to its series.
@@ -357,6 +370,7 @@ class Run:
         """Record tags; the last value of a name wins. More than 8,000 characters are kept as for parameters."""
         for name in tags:
             self._require_name("tag", name)
+        self.is_described = self.is_described or naming.DESCRIPTION_TAG in tags
         texts = redact_texts({name: str(value) for name, value in tags.items()}, allowed=self._tracker.allowed_names)
         recorded = {name: self._shortened(text, LONGEST_TAG) for name, text in texts.items()}
         self._journal.append(SetTags(run=self.key, tags=recorded))
@@ -511,6 +525,15 @@ class Run:
             problem = f"got {value!r:.80}, expected a number that a 64-bit float holds exactly."
             raise InvalidFactError(self.key, f"metric {name!r}", problem)
         return number
+
+
+def _description_of(error: Exception) -> str:
+    """Return what MLflow shows on top of a failed run's page: the error, without what led to it."""
+    text = redact_text("".join(traceback.format_exception_only(error)).strip())[:_LONGEST_DESCRIPTION]
+    lines = text.encode("utf-8", "backslashreplace").decode().splitlines()
+    # As code, because what an error quotes may come from a contributed file and must not become links or pictures; and
+    # wrapped, because MLflow does not wrap code, and a long line would push the run's status off the page.
+    return "\n".join(f"    {part}" for line in lines for part in textwrap.wrap(line, _DESCRIPTION_WIDTH))
 
 
 def _status_after(error: BaseException) -> RunStatus:

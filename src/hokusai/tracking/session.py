@@ -28,11 +28,11 @@ from hokusai.tracking.shipping_process import ShippingProcess
 from hokusai.tracking.surroundings import CodeVersion, host_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
     from hokusai.tracking.mlflow_config import TrackingSettings
-    from hokusai.tracking.run import RunLink, RunListener
+    from hokusai.tracking.run import Run, RunLink, RunListener
     from hokusai.tracking.shipper import Shipping, ShippingState
 
 __all__ = ["Session", "open_session"]
@@ -67,6 +67,7 @@ def open_session(
     link: RunLink | None = None,
     listener: RunListener | None = None,
     shipping: Shipping | None = None,
+    closing_record: Callable[[Run], None] | None = None,
 ) -> Iterator[Session]:
     """Open a journal, and ship it while the ``with`` block works.
 
@@ -80,6 +81,7 @@ def open_session(
         link: A run of another process to go on with; default none.
         listener: Told when runs start and end; default None.
         shipping: What ships the journal; by default a shipping process of its own is started and ended.
+        closing_record: Called with the parent run when it ends, to record what took time to find out; default None.
 
     Raises:
         ConfigurationError: A name is not allowed.
@@ -121,6 +123,7 @@ def open_session(
             allowed_names=settings.allowed_names,
             tags={**host_tags(), **settings.tags},
             closing_tags=code_version.tags,
+            closing_record=closing_record,
             part=token,
         )
         session = Session(tracker, folder=folder, shipping=shipping)

@@ -1,8 +1,6 @@
 """Where a run came from, as tags: version of the code, kind of host, platform; no names of people or machines.
 
-The commit is asked of the ``git`` command, in a way that runs nothing the repository brings along: a contribution may
-be a checkout, and merely looking at it must be safe. Hooks, the file system monitor, content filters and lazy fetching
-are ways in which a configuration names commands, in submodules as well; each is turned off.
+The commit is asked of the ``git`` command; how that is safe says :mod:`hokusai.tracking.git_checkout`.
 """
 
 from __future__ import annotations
@@ -10,17 +8,12 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
-import signal
-import subprocess
 import sys
 import threading
-import time
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hokusai.tracking.git_checkout import find_git
 from hokusai.tracking.naming import (
     CODE_COMMIT_TAG,
     CODE_DIRTY_TAG,
@@ -40,27 +33,6 @@ _GIT_SECONDS = 10.0
 _GIT_FATAL = 128
 _COMMIT = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _NO_CHECKOUT = (b"not a git repository", b"must be run in a work tree", b"cannot use bare repository")
-# Variables of git that a user's configuration may need; any other, such as GIT_DIR within a hook, would lead elsewhere.
-_KEPT_VARIABLES = ("GIT_CONFIG_", "GIT_EXEC_PATH", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
-_GIT_ENVIRONMENT = {
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_TERMINAL_PROMPT": "0",
-    # A partial clone would fetch what is missing, by a transport that its configuration chooses.
-    "GIT_NO_LAZY_FETCH": "1",
-    "GIT_ALLOW_PROTOCOL": "none",
-    # Messages are recognised by their English text.
-    "LC_ALL": "C",
-}
-_SAFE_SETTINGS = (
-    "core.fsmonitor=false",
-    f"core.hooksPath={os.devnull}",
-    "safe.bareRepository=explicit",
-    "status.renames=false",
-    "diff.renames=false",
-    "status.submoduleSummary=false",
-)
-_FILTER = re.compile(rb"filter\.(.+)\.(?:clean|smudge|process|required)", re.DOTALL)
-_GITLINK = re.compile(rb"160000 [0-9a-f]+ [0-3]\t(.+)", re.DOTALL)
 
 _CI_VARIABLES = (
     "APPVEYOR",
@@ -121,11 +93,9 @@ def code_version_tags(folder: Path, *, timeout_seconds: float = _GIT_SECONDS) ->
         The tags; none where there is no checkout, or no git. What git cannot or will not tell, such as anything about
         a checkout of another user, is ``unknown``.
     """
-    program = shutil.which("git")
-    if program is None:
+    git = find_git(timeout_seconds=timeout_seconds)
+    if git is None:
         return {}
-    # Absolute, because git is started in the folder, which may hold a program of that name.
-    git = _Git(program=str(Path(program).absolute()), deadline=time.monotonic() + timeout_seconds)
     answer = git.ask(folder, "rev-parse", "--show-toplevel", "HEAD")
     if answer is None:
         return _code_tags(_UNKNOWN, _UNKNOWN) if folder.is_dir() else {}
@@ -158,94 +128,6 @@ def _code_tags(commit: str, dirty: str) -> dict[str, str]:
     tags = {CODE_COMMIT_TAG: commit, CODE_DIRTY_TAG: dirty}
     # MLflow's interface shows it as a version, so only what is one may stand there.
     return tags if commit == _UNKNOWN else {**tags, MLFLOW_GIT_COMMIT_TAG: commit}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
-    code: int
-    output: bytes
-    errors: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Git:
-    """The git command, with one deadline for all that it is asked."""
-
-    program: str
-    deadline: float
-
-    def ask(self, folder: Path, *arguments: str, settings: tuple[str, ...] = ()) -> _Answer | None:
-        """Run git in a folder and return its answer, or None when it cannot be started or time is over."""
-        options = [part for setting in (*_SAFE_SETTINGS, *settings) for part in ("-c", setting)]
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("GIT_") or name.startswith(_KEPT_VARIABLES)
-        }
-        try:
-            process = subprocess.Popen(  # noqa: S603  (found on the user's own PATH; nothing of the repository runs)
-                [self.program, "--no-pager", *options, *arguments],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={**kept, **_GIT_ENVIRONMENT},
-                # Ctrl-C is for us, and the end of the time for all that git may have started.
-                process_group=0,
-            )
-        except OSError:
-            return None
-        with process:
-            try:
-                output, errors = process.communicate(timeout=max(self.deadline - time.monotonic(), 0.0))
-            except subprocess.TimeoutExpired:
-                return None
-            finally:
-                if process.returncode is None:
-                    with suppress(ProcessLookupError, PermissionError):
-                        os.killpg(process.pid, signal.SIGKILL)
-        return _Answer(code=process.returncode, output=output, errors=errors)
-
-    def is_dirty(self, root: Path) -> bool | None:
-        """Return whether a work tree or one of its submodules differs from its commit, or None if that is unknown."""
-        trees, seen = [root], set()
-        while trees:
-            tree = trees.pop()
-            if (place := tree.resolve()) in seen:
-                continue
-            seen.add(place)
-            filters = self._filters(tree)
-            if filters is None:
-                return None
-            # git would look into submodules by itself, but with the filters of their own configuration.
-            status = self.ask(
-                tree,
-                *("status", "--porcelain", "-z", "--untracked-files=normal", "--ignore-submodules=dirty"),
-                settings=filters,
-            )
-            if status is None or status.code:
-                return None
-            if status.output:
-                return True
-            listing = self.ask(tree, "ls-files", "--stage", "-z")
-            if listing is None or listing.code:
-                return None
-            links = [match[1] for entry in listing.output.split(b"\0") if (match := _GITLINK.fullmatch(entry))]
-            below = (tree / os.fsdecode(link) for link in links)
-            trees += [submodule for submodule in below if (submodule / ".git").exists()]
-        return False
-
-    def _filters(self, tree: Path) -> tuple[str, ...] | None:
-        """Return the settings that turn off every content filter of a repository, or None if that cannot be done."""
-        listing = self.ask(tree, "config", "--null", "--name-only", "--list")
-        if listing is None or listing.code:
-            return None
-        names = {os.fsdecode(match[1]) for key in listing.output.split(b"\0") if (match := _FILTER.fullmatch(key))}
-        # git reads such a setting up to the first "=", so that a filter with that in its name would stay on.
-        if any("=" in name for name in names):
-            return None
-        off = ("clean=", "smudge=", "process=", "required=false")
-        return tuple(f"filter.{name}.{setting}" for name in sorted(names) for setting in off)
 
 
 def _host_kind(environment: Mapping[str, str], root: Path) -> str:
