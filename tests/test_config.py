@@ -16,7 +16,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hokusai.config import PipelineConfig, load_config, load_tracking, require_valid, setting_keys
+from hokusai.config import PipelineConfig, config_values, load_config, load_tracking, require_valid, setting_keys
+from hokusai.configuration_document import (
+    build_config,
+    configuration_bytes,
+    file_keys,
+    read_configuration,
+    redacted_keys,
+)
 from hokusai.datasets.personal_data_kinds import KINDS
 from hokusai.errors import ConfigurationError
 from hokusai.steps.baseline_loader import BaselineSettings
@@ -50,7 +57,15 @@ SECTIONS = {
     "tracking": TrackingSettings,
 }
 # The only commented line of the template that shows an example: the default is a folder that has no name beforehand.
-EXAMPLES = {"delta.output", "delta.benchmark_key_file", "data.contract", "data.decoy", "data.hash_key_file"}
+EXAMPLES = {
+    "delta.output",
+    "delta.benchmark_key_file",
+    "delta.signing_key_file",
+    "delta.signing_passphrase_file",
+    "data.contract",
+    "data.decoy",
+    "data.hash_key_file",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +73,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand in a folder with the demo's files, as after ``hokusai init``."""
     for source in packaged_data().iterdir():
         shutil.copy(source, tmp_path)
-    for name in ("contract.toml", "hash.key", "benchmark.key", "decoy.csv"):
+    for name in ("contract.toml", "hash.key", "benchmark.key", "decoy.csv", "hokusai.key", "passphrase.txt"):
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -454,6 +469,8 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "delta.minimum_positives": st.integers(1, 2**53),
     "delta.minimum_discordant_rows": st.integers(1, 2**53),
     "delta.benchmark_key_file": FILES,
+    "delta.signing_key_file": FILES,
+    "delta.signing_passphrase_file": FILES,
     "delta.output": NAMES,
     "tracking.uri": TEXTS,
     "tracking.experiment": NAMES,
@@ -513,6 +530,41 @@ def test_a_value_is_the_same_from_the_file_the_environment_and_a_flag(key: str, 
     by_flag = accepted(rest, flags={key: text})
     assert by_file == by_environment == by_flag
     assert isinstance(by_file, PipelineConfig)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=st.fixed_dictionaries({}, optional=VALUES))
+def test_a_configuration_comes_back_from_its_document(drawn: Mapping[str, Any]) -> None:
+    Path("sub").mkdir(exist_ok=True)
+    document = tomllib.loads(FILE)
+    for key, value in drawn.items():
+        section, _, name = key.rpartition(".")
+        (document.setdefault(section, {}) if section else document)[name] = value
+    config = accepted("\n".join(f"{toml(each)} = {toml(inner)}" for each, inner in document.items()))
+    content = configuration_bytes(config)
+    assert redacted_keys(content) == ()
+    read = read_configuration(content)
+    values = config_values(config)
+    files = {each: Path(lookup(values, each)) for each in file_keys(read)}
+    delta = config.delta
+    own = {
+        "delta.output": delta.output,
+        "delta.signing_key_file": delta.signing_key_file,
+        "delta.signing_passphrase_file": delta.signing_passphrase_file,
+    }
+    files |= {key: file for key, file in own.items() if file}
+    again = build_config(read, files=files, tracking=config.tracking)
+    assert again == config
+    # A 1 equals 1.0 and is not the same to every estimator, nor are parameters in another order.
+    assert repr(again.training) == repr(config.training)
+    assert configuration_bytes(again) == content
+
+
+def lookup(values: Any, key: str) -> Any:
+    """Return a value by its dotted key."""
+    for part in key.split("."):
+        values = values[int(part)] if isinstance(values, list) else values[part]
+    return values
 
 
 def test_a_list_may_be_typed_with_commas() -> None:

@@ -33,11 +33,20 @@ from hokusai.errors import (
 )
 from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.pipeline import evaluate_contribution
+from hokusai.provenance.environment import ENVIRONMENT_NAME, REQUIREMENTS_NAME
 from hokusai.records import EvaluationIdentity
 from hokusai.testing.sample_data import penguins_folder as packaged_data
 from hokusai.tracking.journal import JournalReader, MemoryJournal
 from hokusai.tracking.naming import CODE_COMMIT_TAG, STEPS
-from hokusai.tracking.operations import CloseJournal, EndRun, LogMetrics, LogParameters, OpenJournal, SetTags
+from hokusai.tracking.operations import (
+    CloseJournal,
+    EndRun,
+    LogArtifact,
+    LogMetrics,
+    LogParameters,
+    OpenJournal,
+    SetTags,
+)
 from hokusai.tracking.run import Tracker
 from hokusai.tracking.shipping_process import ShippingProcess
 
@@ -136,7 +145,7 @@ def delta(report: DeltaReport, name: str) -> MetricDelta:
 def everything(report: DeltaReport) -> dict[str, Any]:
     """Return what a report says, without where it was recorded."""
     values = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
-    return {name: value for name, value in values.items() if name not in ("identity", "tracking")}
+    return {name: value for name, value in values.items() if name not in ("identity", "tracking", "statement")}
 
 
 # --- with and without tracking ---------------------------------------------------------------------------------------
@@ -187,12 +196,15 @@ def test_a_rehearsal_reports_and_records_the_same_as_a_tracked_evaluation(tracke
     assert [run.name for run in tracking.runs][1:] == list(STEPS)
     assert tracking.journal is not None
     entries = [entry.operation for entry in JournalReader(tracking.journal)]
+    claims = {"statement.json", f"delta_output_zk_{tracked.report.identity.evaluation}.json"}
+    surroundings = {ENVIRONMENT_NAME, REQUIREMENTS_NAME, *claims}
     recorded = [
         each
         for each in entries
         if not isinstance(each, (OpenJournal, CloseJournal))
-        # Only a tracked evaluation says from which checkout it was started.
+        # Only a tracked evaluation says from which checkout it was started, and what it was made with, and claims it.
         and not (isinstance(each, SetTags) and CODE_COMMIT_TAG in each.tags)
+        and not (isinstance(each, LogArtifact) and each.path in surroundings)
         and not (isinstance(each, LogMetrics) and "history.evaluations" in each.metrics)
     ]
     assert [type(each) for each in recorded] == [type(each) for each in journal.operations]

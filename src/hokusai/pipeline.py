@@ -8,16 +8,22 @@ from __future__ import annotations
 import dataclasses
 import json
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hokusai.config import PipelineConfig, ResolvedConfig, load_config, require_valid
+from hokusai.configuration_document import CONFIGURATION_NAME, configuration_bytes
 from hokusai.datasets.reader_process import TableReader
 from hokusai.errors import ConfigurationError, TrackingServerError
 from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.models.trainers import make_trainer
 from hokusai.process_environment import user_name
+from hokusai.provenance.claims import RecordedParameters, StatementOrigin
+from hokusai.provenance.environment import EnvironmentCapture
 from hokusai.records import EvaluationIdentity
 from hokusai.steps.baseline_loader import load_baseline_model
 from hokusai.steps.baseline_matching import match_baseline
@@ -33,13 +39,15 @@ from hokusai.steps.evaluation import evaluate_on_benchmark
 from hokusai.steps.hyperparameter_search import require_space
 from hokusai.steps.interim_scores import InterimScores
 from hokusai.steps.model_training import train_new_model
+from hokusai.steps.statement_output import StatementSource, output_paths, read_key
 from hokusai.tracking import naming
 from hokusai.tracking.mlflow_config import resolve_store
+from hokusai.tracking.own_code import OwnCode
 from hokusai.tracking.parameters import EvaluationParameters
 from hokusai.tracking.session import open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
 
     from hokusai.models.trainers import Trainer
@@ -47,7 +55,22 @@ if TYPE_CHECKING:
     from hokusai.tracking.run import Run, RunListener, Tracker
     from hokusai.tracking.shipper import Shipping
 
-__all__ = ["evaluate_contribution", "run"]
+__all__ = ["Repetition", "evaluate_contribution", "run", "run_again"]
+
+_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repetition:
+    """What is different when a recorded evaluation is done again. Its candidate is not registered.
+
+    Attributes:
+        benchmark: Takes the place of :class:`~hokusai.steps.benchmark_use.BenchmarkUse`, with the same arguments.
+        closing_record: Called with the parent run when it ends, after everything else has been recorded.
+    """
+
+    benchmark: Callable[..., BenchmarkUse]
+    closing_record: Callable[[Run], None]
 
 
 def evaluate_contribution(
@@ -61,12 +84,14 @@ def evaluate_contribution(
     tables: Mapping[str, object] | None = None,
     folder: Path | None = None,
     benchmark: BenchmarkUse | None = None,
+    statement: StatementSource | None = None,
 ) -> DeltaReport:
     """Measure what the contributed data is worth, one tracked step at a time."""
     trainer, metric, metrics = _resolve_names(config, folder)
     benchmark = benchmark or BenchmarkUse(config.delta)
     with tracker.start(_source_tags()) as parent:
         parent.log_parameters(_parameters(config, trainer=trainer, metric=metric))
+        parent.log_artifact(CONFIGURATION_NAME, configuration_bytes(config))
         with parent.child("load_baseline_model") as step:
             baseline = load_baseline_model(config.baseline, registry=registry, run=step)
         with parent.child("integrate_contributed_data") as step:
@@ -122,6 +147,7 @@ def evaluate_contribution(
                 data=data,
                 number=benchmark.number,
                 history=history,
+                statement=statement,
                 run=step,
             )
         benchmark.close(report.decision.outcome)
@@ -175,6 +201,39 @@ def run(
         raise resolved.locate(error) from error
 
 
+def run_again(
+    config: PipelineConfig,
+    *,
+    folder: Path | None,
+    repetition: Repetition,
+    listener: RunListener | None = None,
+    shipping: Shipping | None = None,
+    reader: TableReader | None = None,
+) -> DeltaReport:
+    """Run an evaluation that is on record once more.
+
+    Args:
+        config: The recorded configuration, with its files where they are now.
+        folder: Where code of the user's own is; None for none.
+        repetition: What is different from the first time.
+        listener: As for :func:`run`.
+        shipping: As for :func:`run`.
+        reader: As for :func:`run`.
+
+    Raises:
+        HokusaiError: As for :func:`run`.
+    """
+    return _run(
+        require_valid(config),
+        folder=folder,
+        tables=None,
+        listener=listener,
+        shipping=shipping,
+        reader=reader,
+        repetition=repetition,
+    )
+
+
 def _run(
     config: PipelineConfig,
     *,
@@ -183,10 +242,21 @@ def _run(
     listener: RunListener | None,
     shipping: Shipping | None,
     reader: TableReader | None,
+    repetition: Repetition | None = None,
 ) -> DeltaReport:
     """Put the real journal, shipper and registry around the story; trainers of one's own may stand in ``folder``."""
     _, metric, _ = _resolve_names(config, folder)
-    settings = config.tracking
+    # Before any work: a wrong passphrase costs nothing then.
+    key = read_key(config.delta)
+    settings, now = config.tracking, datetime.now(UTC)
+    environment, own_code = EnvironmentCapture(), OwnCode(_own_modules(config))
+
+    def record_surroundings(parent: Run) -> None:
+        environment.record(parent)
+        own_code.record(parent)
+        if repetition:
+            repetition.closing_record(parent)
+
     with (
         TableReader() if reader is None else nullcontext(reader) as table_reader,
         open_session(
@@ -195,15 +265,17 @@ def _run(
             experiment_tags={naming.LABEL_TAG: config.data.label, naming.METRIC_TAG: metric.name},
             listener=listener,
             shipping=shipping,
+            closing_record=record_surroundings,
         ) as session,
     ):
         identity = EvaluationIdentity(
             project=config.project,
             evaluation=session.evaluation,
-            registered_model=settings.registered_model.format(project=config.project),
+            registered_model="" if repetition else settings.registered_model.format(project=config.project),
             delta_file=config.delta.output or session.folder / "delta.json",
         )
-        require_writable(identity.delta_file)
+        for path in (identity.delta_file, *output_paths(identity)):
+            require_writable(path)
         uri = resolve_store(settings)
         registry = ModelRegistry(uri, registry_uri=settings.registry_uri)
         report = evaluate_contribution(
@@ -212,11 +284,14 @@ def _run(
             tracker=session.tracker,
             registry=registry,
             reader=table_reader,
-            now=datetime.now(UTC),
+            now=now,
             tables=tables,
             folder=folder,
-            benchmark=BenchmarkUse(
+            benchmark=(repetition.benchmark if repetition else BenchmarkUse)(
                 config.delta, shipping=session.shipping, uri=uri, registry_uri=settings.registry_uri
+            ),
+            statement=StatementSource(
+                origin=partial(_origin, session.tracker, environment=environment), now=now, key=key
             ),
         )
     summary = session.summary
@@ -234,6 +309,30 @@ def _resolve_names(config: PipelineConfig, folder: Path | None) -> tuple[Trainer
     guards = [guard.metric for guard in config.delta.guards]
     metrics = chosen_metrics(config.evaluation, task=trainer.task, deciding=deciding, guards=guards, folder=folder)
     return trainer, next(metric for metric in metrics if metric.name == deciding), metrics
+
+
+def _own_modules(config: PipelineConfig) -> Sequence[str]:
+    """Return the modules that the configuration names, the trainer's first."""
+    addresses = [config.training.estimator, *(item.function for item in config.evaluation.own_metrics)]
+    return [address.partition(":")[0] for address in addresses if ":" in address]
+
+
+def _origin(tracker: Tracker, *, environment: EnvironmentCapture) -> StatementOrigin:
+    """Return where and with what an evaluation runs, as far as it is known while it runs."""
+    code = tracker.code_version()
+    commit = code.get(naming.CODE_COMMIT_TAG, _UNKNOWN)
+    return StatementOrigin(
+        hokusai_version=metadata.version("hokusai-pipeline"),
+        code_commit=None if commit == _UNKNOWN else commit,
+        code_is_dirty={"true": True, "false": False}.get(code.get(naming.CODE_DIRTY_TAG, _UNKNOWN)),
+        environment_sha256=environment.sha256(),
+        journal_sha256=tracker.journal.head(),
+        parameters=tuple(
+            # A step's key is the evaluation's with the step's name after it.
+            RecordedParameters(step=key.partition(":")[2] or None, sha256=digest)
+            for key, digest in tracker.parameter_digests.items()
+        ),
+    )
 
 
 def _parameters(config: PipelineConfig, *, trainer: Trainer, metric: Metric) -> EvaluationParameters:
@@ -261,14 +360,15 @@ def _log_headline(report: DeltaReport, *, models: TrainedModels, run: Run) -> No
             naming.DECISION_TAG: report.decision.outcome,
             naming.DECISION_REASON_TAG: report.decision.reason,
             naming.EXPLORATORY_TAG: json.dumps(report.decision.is_exploratory),
-            "mlflow.note.content": f"**{report.decision.outcome}**: {report.decision.reason}",
+            naming.DESCRIPTION_TAG: f"**{report.decision.outcome}**: {report.decision.reason}",
         }
     )
-    run.register_model(
-        models.model_name,
-        registered_name=report.identity.registered_model,
-        tags=model_tags(report, models=models),
-    )
+    if report.identity.registered_model:
+        run.register_model(
+            models.model_name,
+            registered_name=report.identity.registered_model,
+            tags=model_tags(report, models=models),
+        )
 
 
 def _source_tags() -> dict[str, str]:

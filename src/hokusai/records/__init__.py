@@ -22,6 +22,7 @@ from hokusai.records.datasets import (
 from hokusai.records.decisions import Decision, DecisionRule, Guard, GuardVerdict, MetricRole, Outcome
 from hokusai.records.deltas import CrossCheck, MetricDelta, NegativeControl, SubsetDeltas
 from hokusai.records.models import (
+    MODEL_LOADING_NOTE,
     MODEL_MANIFEST_FILE,
     MODEL_MANIFEST_TAG,
     MODEL_SHA256_TAG,
@@ -36,7 +37,7 @@ from hokusai.records.models import (
     TrainedModel,
     TrainedModels,
 )
-from hokusai.records.reports import DeltaReport, EvaluationIdentity, RunReference, TrackingSummary
+from hokusai.records.reports import DeltaReport, EvaluationIdentity, RunReference, StatementSummary, TrackingSummary
 from hokusai.records.scores import (
     BenchmarkScores,
     BenchmarkSubset,
@@ -51,6 +52,7 @@ from hokusai.records.scores import (
 
 __all__ = [
     "LEDGER_OF_TAG",
+    "MODEL_LOADING_NOTE",
     "MODEL_MANIFEST_FILE",
     "MODEL_MANIFEST_TAG",
     "MODEL_SHA256_TAG",
@@ -92,6 +94,7 @@ __all__ = [
     "RightAnswers",
     "RunReference",
     "Severity",
+    "StatementSummary",
     "SubsetDeltas",
     "SubsetKind",
     "SubsetScores",

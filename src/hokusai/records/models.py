@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hokusai.digests import JsonValue
 
 __all__ = [
+    "MODEL_LOADING_NOTE",
     "MODEL_MANIFEST_FILE",
     "MODEL_MANIFEST_TAG",
     "MODEL_SHA256_TAG",
@@ -39,6 +40,8 @@ MODEL_MANIFEST_TAG = "hokusai.model.manifest_sha256"
 """SHA-256 of the list of all files in a model's folder, likewise."""
 MODEL_MANIFEST_FILE = "hokusai-manifest.json"
 """That list, in the folder itself, which it does not name."""
+MODEL_LOADING_NOTE = "registered_model_meta"
+"""What MLflow writes into a model's folder when somebody loads the registered version; no file of the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ __all__ = [
     "DeltaReport",
     "EvaluationIdentity",
     "RunReference",
+    "StatementSummary",
     "TrackingSummary",
 ]
 
@@ -61,6 +62,25 @@ class TrackingSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatementSummary:
+    """Where what is claimed of an evaluation is, for others to verify.
+
+    Attributes:
+        file: The statement; None where there is none.
+        claim_sha256: What identifies the claim; empty where there is no statement.
+        signers: Ids of the keys that have signed it; empty when nobody has.
+        zk_output: The document for token contracts' tools; None where there is none.
+        notes: Why there is no statement, or no such document; one sentence each.
+    """
+
+    file: Path | None
+    claim_sha256: str = ""
+    signers: tuple[str, ...] = ()
+    zk_output: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationIdentity:
     """Which evaluation this is, and where its outputs go.
 
@@ -99,6 +119,7 @@ class DeltaReport:
         history: Earlier evaluations on this benchmark; None where the store could not be asked.
         answer_step: What every number was rounded to, as a fraction of its unit; None where none was.
         tracking: Where the record is; None until the evaluation has ended.
+        statement: Where what is claimed of it is; None where no statement was asked for.
     """
 
     identity: EvaluationIdentity
@@ -118,6 +139,7 @@ class DeltaReport:
     history: BenchmarkHistory | None = None
     answer_step: float | None = None
     tracking: TrackingSummary | None = None
+    statement: StatementSummary | None = None
 
     @property
     def delta(self) -> MetricDelta:

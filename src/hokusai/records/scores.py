@@ -152,12 +152,15 @@ class BenchmarkScores:
         subsets: The rows that decide first, then every other set of rows.
         is_random: Whether the trainer's result depends on its seed.
         positive_class: The positive one of two classes; empty where there are not two.
+        row_scores_sha256: SHA-256 of ``row_scores.parquet``, from which all of them can be computed again; empty where
+            it was not written.
     """
 
     metrics: tuple[Metric, ...]
     subsets: tuple[SubsetScores, ...]
     is_random: bool
     positive_class: str = ""
+    row_scores_sha256: str = ""
 
     @property
     def deciding(self) -> SubsetScores:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING
 
 from hokusai.digests import canonical_json, sha256
+from hokusai.errors import InvalidFactError
 from hokusai.records import DecisionRule, Guard
 from hokusai.tracking import naming
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from hokusai.steps.model_training import TrainingSettings
     from hokusai.tracking.run import Run
 
-__all__ = ["RULE_FILE", "decision_rule", "record_rule", "rule_sha256"]
+__all__ = ["RULE_FILE", "decision_rule", "read_rule", "record_rule", "rule_document", "rule_sha256"]
 
 RULE_FILE = "decision_rule.json"
 RULE_FORMAT = "hokusai-decision-rule/1"
@@ -89,17 +91,42 @@ def decision_rule(
 
 def rule_sha256(rule: DecisionRule) -> str:
     """Return the SHA-256 of a rule's document."""
-    return sha256(_document(rule))
+    return sha256(rule_document(rule))
 
 
 def record_rule(rule: DecisionRule, *, run: Run) -> None:
     """Record a rule as the artifact ``decision_rule.json``, with its digest as a tag."""
-    run.log_artifact(RULE_FILE, _document(rule))
+    run.log_artifact(RULE_FILE, rule_document(rule))
     run.set_tags({naming.DECISION_RULE_TAG: rule_sha256(rule)})
 
 
-def _document(rule: DecisionRule) -> bytes:
+def rule_document(rule: DecisionRule) -> bytes:
+    """Return a rule as canonical JSON: the bytes of ``decision_rule.json``."""
     values = dataclasses.asdict(rule)
     values["guards"] = [dict(guard) for guard in values["guards"]]
     values["looks"] = list(values["looks"])
     return canonical_json({"format": RULE_FORMAT, **values})
+
+
+def read_rule(document: bytes) -> DecisionRule:
+    """Return the rule that :func:`rule_document` wrote.
+
+    Raises:
+        InvalidFactError: The bytes are none.
+    """
+    from pydantic import TypeAdapter  # slow to load, and nobody who evaluates needs it
+
+    try:
+        values = json.loads(document)
+        found = values.pop("format", None) if isinstance(values, dict) else None
+        if found != RULE_FORMAT:
+            problem = f"is in the format {found!r:.80}, expected {RULE_FORMAT!r}."
+            raise InvalidFactError("", RULE_FILE, problem)
+        rule = TypeAdapter(DecisionRule).validate_json(json.dumps(values), strict=True)
+    except ValueError as error:
+        problem = f"is not what an evaluation records of its rule ({error})."
+        raise InvalidFactError("", RULE_FILE, problem) from error
+    if rule_document(rule) != document:
+        problem = "is not in canonical form, or has fields that no rule has: it was changed after it was recorded."
+        raise InvalidFactError("", RULE_FILE, problem)
+    return rule

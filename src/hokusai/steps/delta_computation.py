@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from hokusai.records import DeltaReport, MetricDelta, NegativeControl, SubsetDeltas
 from hokusai.steps.answer_rounding import ANSWER_STEP, rounded_delta
 from hokusai.steps.decision_rule import rule_sha256
-from hokusai.steps.delta_document import DELTA_FILE, delta_bytes, write_delta
+from hokusai.steps.delta_document import DELTA_FILE, delta_bytes, write_documents
 from hokusai.tracking import naming
 from hokusai.tracking.parameters import CompareAndOutputDeltaParameters
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         TrainedModels,
     )
     from hokusai.steps.delta_settings import DeltaSettings
+    from hokusai.steps.statement_output import StatementSource
     from hokusai.tracking.run import Run
 
 __all__ = ["compare_and_output_delta", "delta_metrics", "model_tags"]
@@ -48,11 +50,12 @@ def compare_and_output_delta(
     run: Run,
     number: int | None = None,
     history: BenchmarkHistory | None = None,
+    statement: StatementSource | None = None,
 ) -> DeltaReport:
     """Compare the candidate with the control, and with a given baseline model, and decide.
 
     The report is recorded as metrics and as the artifact ``delta.json``; the same file is written where the identity
-    says.
+    says. So are the statement and the document for token contracts' tools, where a source is given for them.
 
     Args:
         settings: Confidence of the intervals that are reported.
@@ -65,9 +68,10 @@ def compare_and_output_delta(
         run: The step's run.
         number: Which of the declared decisions this is; None where none were declared.
         history: Earlier evaluations on this benchmark; None where the store could not be asked.
+        statement: What the statement is made with beside the report; None for no statement.
 
     Raises:
-        DataError: ``delta.json`` cannot be written.
+        DataError: A document cannot be written.
     """
     from hokusai.steps.cross_checks import cross_checks
     from hokusai.steps.decision import decide_contribution
@@ -100,7 +104,18 @@ def compare_and_output_delta(
     _record(report, run=run)
     document = delta_bytes(report)
     run.log_artifact(DELTA_FILE, document)
-    write_delta(identity.delta_file, document)
+    documents = {identity.delta_file: document}
+    if statement is not None:
+        from hokusai.steps.statement_output import make_outputs
+
+        made = make_outputs(
+            report, source=statement, rule=rule, models=models, scores=scores, features=data.features, delta=document
+        )
+        for name, path, content in made.files:
+            run.log_artifact(name, content)
+            documents[path] = content
+        report = dataclasses.replace(report, statement=made.summary)
+    write_documents(documents)
     run.log_metrics({"output.delta.bytes": len(document), "output.delta.seconds": time.perf_counter() - began})
     return report
 

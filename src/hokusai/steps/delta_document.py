@@ -7,17 +7,18 @@ import json
 import math
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hokusai.errors import DataError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from hokusai.digests import JsonValue
     from hokusai.records import Decision, DeltaReport, MetricDelta, SubsetDeltas
 
-__all__ = ["DELTA_FILE", "DELTA_FORMAT", "delta_bytes", "require_writable", "write_delta"]
+__all__ = ["DELTA_FILE", "DELTA_FORMAT", "delta_bytes", "require_writable", "write_documents"]
 
 DELTA_FORMAT = "hokusai-delta/1"
 DELTA_FILE = "delta.json"
@@ -28,27 +29,31 @@ def delta_bytes(report: DeltaReport) -> bytes:
     return json.dumps(_document(report), indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def write_delta(path: Path, document: bytes) -> None:
-    """Write the document, whole or not at all.
+def write_documents(documents: Mapping[Path, bytes]) -> None:
+    """Write documents, each whole or not at all, and none before all of them could be written.
 
     Raises:
-        DataError: It cannot be written.
+        DataError: One cannot be written.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partials = {path: path.with_name(f"{path.name}.{os.getpid()}.partial") for path in documents}
+    path = Path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(document)
-        partial.replace(path)
+        for path, document in documents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partials[path].write_bytes(document)
+        for path in documents:
+            partials[path].replace(path)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
+        for partial in partials.values():
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
         raise DataError(
             str(path), f"cannot be written ({error.strerror}). Name another place: delta.output."
         ) from error
 
 
 def require_writable(path: Path) -> None:
-    """Refuse a place where the document could not be written, before any work.
+    """Refuse a place where a document could not be written, before any work.
 
     Raises:
         DataError: It is a folder, or lies in one that cannot be written to.

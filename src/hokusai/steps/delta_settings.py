@@ -41,7 +41,10 @@ class DeltaSettings:
         minimum_discordant_rows: The fewest benchmark rows that only one arm has right, for metrics of predicted
             classes; below, nothing is decided.
         benchmark_key_file: The key that splits the benchmark; see ``hokusai benchmark split``.
-        output: Where ``delta.json`` is written; empty means the evaluation's folder below ``tracking.journal``.
+        signing_key_file: The private key that signs the statement; see ``hokusai keys new``. None: it is not signed.
+        signing_passphrase_file: A file whose first line is the key's passphrase; None: it has none.
+        output: Where ``delta.json`` is written; empty means the evaluation's folder below ``tracking.journal``. The
+            statement stands beside it.
     """
 
     __pydantic_config__ = {"extra": "forbid", "strict": True}
@@ -53,6 +56,8 @@ class DeltaSettings:
     minimum_positives: Annotated[int, Interval(ge=1)] = 50
     minimum_discordant_rows: Annotated[int, Interval(ge=1)] = 25
     benchmark_key_file: Path | None = None
+    signing_key_file: Path | None = None
+    signing_passphrase_file: Path | None = None
     output: Path | None = None
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
+from hokusai.digests import sha256
 from hokusai.errors import ModelError
 from hokusai.records import BenchmarkScores, BenchmarkSubset, RightAnswers, SubsetScores, UndefinedMetric
 from hokusai.steps.answer_rounding import rounded
@@ -105,6 +106,7 @@ def evaluate_on_benchmark(
         subsets=score_fits(metrics, rows, predictions),
         is_random=models.is_random,
         positive_class="" if positive is None else classes[positive],
+        row_scores_sha256=sha256(kept),
     )
     _record(scores, seeds={arm: [model.seed for model in fitted] for arm, fitted in arms.items()}, run=run)
     return scores
