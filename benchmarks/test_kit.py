@@ -42,7 +42,7 @@ class _UsualServer(MlflowServerProcess):
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._wait_until_it_answers(self._process)
+        self._wait_until_it_answers(self._process, None)
         return self
 
     def stop(self) -> None:

@@ -6,54 +6,38 @@ The pictures are kept in ``build/screenshots``. ``make browser`` installs what i
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
-from pathlib import Path
+import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
+from tests.testing.mlflow_pages import (
+    browser_page,
+    find_chromium,
+    open_page,
+    open_run,
+    read_rows,
+    read_tags,
+    run_id,
+    take_picture,
+)
 
 from hokusai.testing.example_runs import ExampleRuns
 from hokusai.testing.mlflow_server import MockMlflowServer
-from hokusai.tracking.naming import STEPS
+from hokusai.tracking.naming import DECISION_TAG, EVALUATION_TAG, STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from tests.conftest import Outcome
 
     from hokusai.records import DeltaReport
-
-SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-_FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--no-proxy-server",
-    # Even what the browser might ask for itself is found nowhere.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-)
-_MILLISECONDS = 60_000
-
-
-def _chromium() -> str:
-    """Return the path of the browser; without one the test is skipped, or fails in CI."""
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-    if path is None:
-        reason = "no Chromium on this machine: `make browser` installs it on Debian, or says what to install"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
 
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
     """The browser's path."""
-    return _chromium()
+    return find_chromium()
 
 
 @pytest.fixture(scope="module")
@@ -66,68 +50,38 @@ def served(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def finished(served: tuple[MockMlflowServer, ExampleRuns]) -> DeltaReport:
-    """A finished evaluation, the oldest run of the list; a failed and a running one are above it."""
-    report = served[1].finished("dream")
-    served[1].failed()
-    served[1].running()
-    return report
+    """A finished evaluation, the oldest run of the list."""
+    return served[1].finished("dream")
+
+
+@pytest.fixture(scope="module")
+def unfinished(served: tuple[MockMlflowServer, ExampleRuns], finished: DeltaReport) -> dict[str, str]:
+    """A failed and a running evaluation above it: the ids of their parent runs, by their status on the page."""
+    assert finished
+    return {"Failed": served[1].failed(), "Running": served[1].running()}
 
 
 @pytest.fixture(scope="module")
 def page(chromium: str) -> Iterator[Page]:
-    """A page of a browser, which must not ask anybody but the server for tests."""
-    asked: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
-        try:
-            opened = browser.new_page(viewport={"width": 1600, "height": 1000}, locale="en-GB", timezone_id="UTC")
-            opened.set_default_timeout(_MILLISECONDS)
-            opened.on("request", lambda request: asked.append(request.url))
-            yield opened
-        finally:
-            browser.close()
-    remote = {urlsplit(url) for url in asked if urlsplit(url).scheme in ("http", "https", "ws", "wss")}
-    assert len(remote) > 10, "the requests of the page are not seen"
-    assert {url.hostname for url in remote} == {"127.0.0.1"}
-
-
-def _run_id(report: DeltaReport, step: str) -> str:
-    """Return the id of a step's run, or of the parent run for no step."""
-    assert report.tracking is not None
-    parent, *steps = report.tracking.runs
-    found = next(run for run in steps if run.name == step) if step else parent
-    assert found.run_id is not None
-    return found.run_id
-
-
-def _open(page: Page, address: str) -> None:
-    page.goto("about:blank")  # A change of the part after # alone would load nothing.
-    page.goto(address)
-
-
-def _picture(page: Page, name: str) -> None:
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.mouse.move(0, 0)
-    path = SCREENSHOTS / f"{name}.png"
-    page.screenshot(path=path)
-    assert path.stat().st_size > 20_000, "an empty page is a small picture"
+    """A page of a browser."""
+    with browser_page(chromium) as opened:
+        yield opened
 
 
 def test_the_run_list_shows_the_evaluation_and_below_it_its_five_steps_in_their_order(
-    page: Page, served: tuple[MockMlflowServer, ExampleRuns], finished: DeltaReport
+    page: Page, served: tuple[MockMlflowServer, ExampleRuns], finished: DeltaReport, unfinished: dict[str, str]
 ) -> None:
     server, runs = served
-    parent = runs.client.get_run(_run_id(finished, "")).info
-    _open(page, f"{server.uri}/#/experiments/{parent.experiment_id}/runs?workflowType=machine_learning")
-    # MLflow offers its assistant over a third of the page.
-    page.get_by_role("button", name="Close", exact=True).click()
+    parent = runs.client.get_run(run_id(finished)).info
+    # Without its last part MLflow opens what it has for language models' applications; a switch beside its logo.
+    open_page(page, server.uri, f"/experiments/{parent.experiment_id}/runs?workflowType=machine_learning")
     names = page.locator("[role=gridcell][col-id='attributes.`Run Name`']")
-    expect(names).to_have_count(3, timeout=_MILLISECONDS)
+    expect(names).to_have_count(1 + len(unfinished))
     expect(names.last).to_contain_text(parent.run_name)
-    _picture(page, "run-list")
+    take_picture(page, "run-list")
 
     names.last.get_by_role("button").click()  # the + before the name
-    expect(names).to_have_count(8, timeout=_MILLISECONDS)
+    expect(names).to_have_count(1 + len(unfinished) + len(STEPS))
     for step in STEPS:
         expect(page.get_by_role("link", name=step, exact=True)).to_be_visible()
     # The newest is on top; two that began in one millisecond may stand either way.
@@ -140,37 +94,102 @@ def test_the_run_list_shows_the_evaluation_and_below_it_its_five_steps_in_their_
     assert set(heights) == set(STEPS)
     for earlier, later in itertools.combinations(STEPS, 2):
         assert heights[earlier] > heights[later] or began[earlier] == began[later]
-    _picture(page, "run-list-with-steps")
+    take_picture(page, "run-list-with-steps")
 
 
-def test_the_page_of_a_run_shows_what_was_recorded(
+def test_the_page_of_a_run_shows_every_parameter_metric_dataset_and_tag_as_recorded(
     page: Page, served: tuple[MockMlflowServer, ExampleRuns], finished: DeltaReport
 ) -> None:
     server, runs = served
-    run = runs.client.get_run(_run_id(finished, ""))
-    _open(page, f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
-    expect(page.get_by_role("heading", name=run.info.run_name)).to_be_visible(timeout=_MILLISECONDS)
+    run = runs.client.get_run(run_id(finished))
+    open_run(page, server.uri, run)
     expect(page.get_by_text("Finished", exact=True)).to_be_visible()
     expect(page.get_by_text("accept: the gain in accuracy is +0.202", exact=False).first).to_be_visible()
     for step in STEPS:
         expect(page.get_by_role("link", name=step)).to_be_visible()
-    expect(page.get_by_text("base (", exact=False).first).to_be_visible()
-    expect(page.get_by_text(f"Parameters ({len(run.data.params)})")).to_be_visible()
-    expect(page.get_by_text(f"Metrics ({len(run.data.metrics)})")).to_be_visible()
-    for name, value in (("delta.metric", "accuracy"), ("delta.accuracy", str(run.data.metrics["delta.accuracy"]))):
-        row = page.get_by_role("row").filter(has=page.get_by_text(name, exact=True))
-        expect(row.get_by_text(value, exact=True)).to_be_visible()
     expect(page.get_by_role("link", name="hokusai-penguins").last).to_be_visible()
-    _picture(page, "run")
+
+    expect(page.get_by_role("row")).to_have_count(2 + len(run.data.params) + len(run.data.metrics))
+    shown = read_rows(page)
+    assert (shown.pop("Metric"), shown.pop("Parameter")) == ("Value", "Value")
+    assert {name: shown[name] for name in run.data.params} == run.data.params
+    assert {name: float(shown[name]) for name in run.data.metrics} == run.data.metrics
+    assert len(run.data.params) == 7
+    assert {"control.accuracy", "candidate.accuracy", "delta.accuracy", "delta.accuracy.lower"} <= shown.keys()
+    take_picture(page, "run")
+
+    # One dataset is on the page, and how many more there are, which are listed on request.
+    assert run.inputs is not None
+    datasets = [f"{item.dataset.name} ({item.dataset.digest})" for item in run.inputs.dataset_inputs]
+    assert [name.partition(" ")[0] for name in sorted(datasets)] == ["base", "benchmark", "dream", "integrated"]
+    page.get_by_text(f"+{len(datasets) - 1}", exact=True).click()
+    for dataset in datasets:
+        expect(page.get_by_text(dataset, exact=True)).to_be_visible()
+    take_picture(page, "run-datasets")
+    tags = {name: value for name, value in run.data.tags.items() if name.startswith("hokusai.")}
+    assert len(tags) > 10
+    assert read_tags(page) == tags
 
 
-def test_the_page_of_a_step_shows_its_artifacts(
+@pytest.mark.parametrize("status", ["Failed", "Running"])
+def test_the_page_of_a_run_that_failed_or_goes_on_says_so(
+    page: Page, served: tuple[MockMlflowServer, ExampleRuns], unfinished: dict[str, str], status: str
+) -> None:
+    server, runs = served
+    run = runs.client.get_run(unfinished[status])
+    assert run.info.status == status.upper()
+    open_run(page, server.uri, run)
+    expect(page.get_by_text(status, exact=True)).to_be_in_viewport()
+    expect(page.get_by_text("Finished", exact=True)).to_have_count(0)
+    steps = {"Failed": STEPS[:2], "Running": STEPS[:3]}[status]
+    for step in STEPS:
+        expect(page.get_by_role("link", name=step)).to_have_count(1 if step in steps else 0)
+    if status == "Failed":
+        assert read_tags(page)["hokusai.error"] == "DataError"
+        expect(page.locator("code").get_by_text("DataError:", exact=False)).to_be_visible()
+        expect(page.locator("code").get_by_text("'no_such_column'", exact=False)).to_be_visible()
+    take_picture(page, f"run-{status.lower()}")
+
+
+def test_the_page_of_the_last_step_shows_delta_statement_and_the_document_for_token_contracts(
     page: Page, served: tuple[MockMlflowServer, ExampleRuns], finished: DeltaReport
 ) -> None:
     server, runs = served
-    step = runs.client.get_run(_run_id(finished, "compare_and_output_delta")).info
-    _open(page, f"{server.uri}/#/experiments/{step.experiment_id}/runs/{step.run_id}/artifacts")
-    expect(page.get_by_text("delta.json", exact=True).first).to_be_visible(timeout=_MILLISECONDS)
-    page.get_by_text("delta.json", exact=True).first.click()
-    expect(page.get_by_text("hokusai-delta/1", exact=False).first).to_be_visible(timeout=_MILLISECONDS)
-    _picture(page, "artifacts-of-a-step")
+    step = runs.client.get_run(run_id(finished, "compare_and_output_delta"))
+    open_run(page, server.uri, step, tab="artifacts")
+    evaluation = finished.identity.evaluation
+    for file, content in (
+        ("delta.json", '"hokusai-delta/1"'),
+        ("statement.json", '"https://in-toto.io/Statement/v1"'),
+        (f"delta_output_zk_{evaluation}.json", '"schema_version": "1.0"'),
+    ):
+        page.get_by_text(file, exact=True).first.click()
+        expect(page.get_by_text(f"/artifacts/{file}", exact=False)).to_be_visible()
+        expect(page.get_by_text(content, exact=False).first).to_be_visible()
+        expect(page.get_by_text(evaluation, exact=False).last).to_be_visible()
+        take_picture(page, f"artifact-{file.partition('.')[0].removesuffix(f'_{evaluation}')}")
+
+
+def test_the_page_of_a_promoted_version_shows_its_aliases_its_tags_and_what_was_decided(
+    page: Page,
+    served: tuple[MockMlflowServer, ExampleRuns],
+    finished: DeltaReport,
+    call: Callable[..., Outcome],
+) -> None:
+    server, runs = served
+    name = finished.identity.registered_model
+    promoted = call("model", "promote", name, "1", "--tracking-uri", server.uri)
+    assert (promoted.code, promoted.err) == (0, "")
+    version = runs.client.get_model_version(name, "1")
+    assert set(version.aliases) == {"champion", "candidate", "baseline"}
+    open_page(page, server.uri, f"/models/{name}/versions/1")
+    expect(page.get_by_role("heading", name="Version 1")).to_be_visible()
+    for alias in version.aliases:
+        expect(page.get_by_text(re.compile(f"^@\\s{alias}$"))).to_be_visible()
+    expect(page.get_by_text(f"accept: {finished.decision.reason}", exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name=runs.client.get_run(run_id(finished)).info.run_name)).to_be_visible()
+    expect(page.get_by_text("hokusai.decision", exact=True)).to_be_visible()
+    shown = read_rows(page)
+    assert {tag: shown.get(tag) for tag in version.tags} == version.tags
+    assert (shown[DECISION_TAG], shown[EVALUATION_TAG]) == ("accept", finished.identity.evaluation)
+    take_picture(page, "model-version")

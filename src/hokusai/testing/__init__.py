@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     )
     from hokusai.testing.mlflow_server import MlflowServerProcess, MockMlflowServer, RecordedRequest
     from hokusai.testing.offline import block_non_loopback_sockets
+    from hokusai.testing.postgres_server import PostgresServer
+    from hokusai.testing.s3_server import S3Server
     from hokusai.testing.sample_data import penguins_config, penguins_folder
     from hokusai.testing.snapshots import run_snapshot
 
@@ -48,10 +50,12 @@ __all__ = [
     "MlflowServerContract",
     "MlflowServerProcess",
     "MockMlflowServer",
+    "PostgresServer",
     "ProxyEvent",
     "RecordedRequest",
     "Refuse",
     "Reset",
+    "S3Server",
     "Status",
     "TruncateAnswer",
     "assert_run_complete",
@@ -88,6 +92,8 @@ _MODULES = {
     ),
     "mlflow_server": ("MlflowServerProcess", "MockMlflowServer", "RecordedRequest"),
     "offline": ("block_non_loopback_sockets",),
+    "postgres_server": ("PostgresServer",),
+    "s3_server": ("S3Server",),
     "sample_data": ("penguins_config", "penguins_folder"),
     "snapshots": ("run_snapshot",),
 }

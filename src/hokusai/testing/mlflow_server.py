@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from hokusai.errors import TrackingServerError
+from hokusai.testing.server_process import ServerCommand, ServerProcess
 from hokusai.tracking.sqlite_store import create_sqlite_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
     from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -217,119 +214,74 @@ class MockMlflowServer:
         return content
 
 
-class MlflowServerProcess:
-    """``mlflow server`` in a process of its own, on a SQLite store, with artifacts through the server.
+class MlflowServerProcess(ServerProcess):
+    """``mlflow server`` in a process of its own, with artifacts through the server.
 
     Args:
-        folder: Where the store and the artifacts are; they stay when the server is stopped or killed.
+        folder: Where it stands, and keeps what has no other place; it stays when the server is stopped or killed.
+        store_uri: The database behind the server; default a SQLite file in the folder.
+        artifacts: Where the artifacts go, such as ``s3://bucket``; default the folder ``artifacts`` in the folder.
+        are_artifacts_proxied: Whether artifacts pass through the server, the default. Otherwise clients are sent to
+            ``artifacts`` themselves.
+        environment: What the server's environment has beside this process's own, such as the keys of an artifact store.
 
     Attributes:
         port: The loopback port; the same after a restart.
+        store_uri: The URI of the database behind the server.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Choose a free port; start nothing yet."""
-        self.folder = folder
-        self.port = _free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        """Start."""
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        store_uri: str = "",
+        artifacts: str = "",
+        are_artifacts_proxied: bool = True,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Stop."""
-        self.stop()
+        """Choose a free port; start nothing yet."""
+        super().__init__()
+        self.folder = folder
+        self.store_uri = store_uri or f"sqlite:///{folder / 'mlflow.db'}"
+        self._artifacts = artifacts or (folder / "artifacts").as_uri()
+        self._are_artifacts_proxied = are_artifacts_proxied
+        self._environment = dict(environment or {})
 
     @property
     def uri(self) -> str:
         """The tracking and registry URI."""
         return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def store_uri(self) -> str:
-        """The URI of the database behind the server."""
-        return f"sqlite:///{self.folder / 'mlflow.db'}"
-
-    def start(self) -> Self:
-        """Answer requests when this returns.
-
-        Raises:
-            TrackingServerError: The server ended, or did not answer for two minutes.
-        """
+    def prepare(self) -> ServerCommand:
+        """Make the folder and the SQLite file, unless they are there, and return how the server is started."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        create_sqlite_store(self.folder / "mlflow.db")
+        if self.store_uri.startswith("sqlite:"):
+            create_sqlite_store(self.folder / "mlflow.db")
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", self.store_uri]
-        command += ["--artifacts-destination", (self.folder / "artifacts").as_uri()]
+        command += ["--workers", "1"]
+        if self._are_artifacts_proxied:
+            command += ["--artifacts-destination", self._artifacts]
+        else:
+            command += ["--no-serve-artifacts", "--default-artifact-root", self._artifacts]
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_"))
         }
         environment |= {
+            "MLFLOW_BACKEND_STORE_URI": self.store_uri,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "100",
         }
-        # A session of its own, so that its workers can be ended with it.
-        self._process = subprocess.Popen(  # noqa: S603  (MLflow's own command, by our own interpreter)
-            command,
-            env=environment,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+        log = self.folder / "server.log"
+        return ServerCommand(
+            arguments=tuple(command), environment=environment | self._environment, folder=self.folder, log=log
         )
-        self._wait_until_it_answers(self._process)
-        return self
 
-    def stop(self) -> None:
-        """End the server and its workers in order. A second call does nothing."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End the server and its workers at once, as a crash would."""
-        self._end(signal.SIGKILL)
-
-    def hang(self) -> None:
-        """Stop the server's clock: connections are taken and never answered, until :meth:`resume`."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a hanging server go on."""
-        self._signal(signal.SIGCONT)
-
-    def _end(self, number: signal.Signals) -> None:
-        process = self._process
-        if process is None:
-            return
-        self._signal(signal.SIGCONT)
-        self._signal(number)
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL)
-            process.wait()
-        # A worker may outlive the command that started it.
-        self._signal(signal.SIGKILL)
-        self._process = None
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
-
-    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
-        for _ in range(_START_SECONDS * 10):
-            with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=1):  # noqa: S310  (our own address)
-                return
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=0.1)
-                break
-        self.kill()
-        raise TrackingServerError(self.uri, "the MLflow server for tests did not start.", is_outage=True)
+    def answers(self) -> bool:
+        """Say whether the server says of itself that it is well."""
+        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=1):  # noqa: S310  (our own address)
+            return True
+        return False
 
 
 class _MlflowGlobals:
@@ -419,9 +371,3 @@ def _quiet_request_handler() -> type:
             """Drop the line; :attr:`MockMlflowServer.requests` has it."""
 
     return QuietRequestHandler
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

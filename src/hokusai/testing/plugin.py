@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from hokusai.testing.example_runs import ExampleRuns
     from hokusai.testing.faults import FaultyProxy
     from hokusai.testing.mlflow_server import MlflowServerProcess, MockMlflowServer
+    from hokusai.testing.postgres_server import PostgresServer
+    from hokusai.testing.s3_server import S3Server
 
 __all__ = [
     "MlflowAddress",
@@ -32,6 +34,10 @@ __all__ = [
     "mlflow_server_process",
     "mlflow_store",
     "offline",
+    "postgres_server",
+    "s3_server",
+    "shared_mlflow_server",
+    "shared_mlflow_server_direct",
 ]
 
 # The contract's tests are worth as much as what they show when they fail.
@@ -106,6 +112,57 @@ def mlflow_server_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     from hokusai.testing.mlflow_server import MlflowServerProcess
 
     with MlflowServerProcess(tmp_path_factory.mktemp("mlflow-server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """PostgreSQL, started once per session; make a database of your own in it."""
+    from hokusai.testing.postgres_server import PostgresServer
+
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An S3 server with a bucket, started once per session; its ``environment`` is what clients need."""
+    from hokusai.testing.s3_server import S3Server
+
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_mlflow_server(
+    postgres_server: PostgresServer, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MlflowServerProcess]:
+    """``mlflow server`` on PostgreSQL, which keeps artifacts in S3 for its clients; use names of your own in it."""
+    from hokusai.testing.mlflow_server import MlflowServerProcess
+
+    with MlflowServerProcess(
+        tmp_path_factory.mktemp("shared-mlflow-server"),
+        store_uri=postgres_server.create_database("mlflow"),
+        artifacts=f"{s3_server.uri}/proxied",
+        environment=s3_server.environment,
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_mlflow_server_direct(
+    postgres_server: PostgresServer, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MlflowServerProcess]:
+    """The same, but clients keep their artifacts in S3 themselves, for which they need ``s3_server.environment``."""
+    from hokusai.testing.mlflow_server import MlflowServerProcess
+
+    with MlflowServerProcess(
+        tmp_path_factory.mktemp("shared-mlflow-server-direct"),
+        store_uri=postgres_server.create_database("mlflow_direct"),
+        artifacts=f"{s3_server.uri}/direct",
+        are_artifacts_proxied=False,
+        environment=s3_server.environment,
+    ) as server:
         yield server
 
 
