@@ -22,7 +22,7 @@ from hokusai.digests import file_sha256, folder_manifest, sha256
 from hokusai.errors import ModelDigestError, ModelError
 from hokusai.models.mlflow_folders import MLMODEL, read_mlflow_folder
 from hokusai.models.stored_files import require_inside
-from hokusai.records import MODEL_MANIFEST_FILE, MODEL_MANIFEST_TAG, MODEL_SHA256_TAG
+from hokusai.records import MODEL_LOADING_NOTE, MODEL_MANIFEST_FILE, MODEL_MANIFEST_TAG, MODEL_SHA256_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,8 +44,7 @@ __all__ = [
 Recorded = Literal["every file", "model file", "own manifest", "nothing"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-# MLflow adds the second to folders that it has fetched itself.
-_NOT_LISTED = {MODEL_MANIFEST_FILE, "registered_model_meta"}
+_NOT_LISTED = {MODEL_MANIFEST_FILE, MODEL_LOADING_NOTE}
 _MODEL_KEYS = {"pickled_model", "data", "model_path"}
 _ENVIRONMENT_KEY = "env"
 

@@ -99,7 +99,7 @@ def audit_run(
         raise JournalError(msg)
     from hokusai.tracking.mlflow_reader import MlflowReader  # imports MLflow
 
-    store = MlflowReader(uri, registry_uri=settings.registry_uri)
+    store = MlflowReader(uri, registry_uri=settings.registry_uri, request_seconds=settings.request_seconds)
     known = () if without_journal else find_journals(settings.journal) if journal is None else (journal,)
     place = _locate(store, run, known, given=journal)
     folders = tuple(folder for folder in known if folder == journal or _evaluation_of(folder) == place.evaluation)
@@ -322,7 +322,7 @@ class _OwnRecord:
         found: dict[str, dict[str, JsonValue]] = {}
         for part in sorted(parts | ({""} if file in self._files else set())):
             path, recorded = artifacts.of_part(file, part), tags.get(artifacts.of_part(tag, part), "")
-            content = self._store.read_file(self._run.location, path) if path in self._files else None
+            content = self._store.read_file_if_there(self._run.location, path) if path in self._files else None
             self._comparison.compare_value("artifact", recorded, "" if content is None else sha256(content), path)
             found[path] = _object(content or b"{}")
         return found
@@ -345,7 +345,7 @@ class _OwnRecord:
         """Return what a parameter's text says as canonical JSON; a long one is an artifact that it names."""
         path = f"{artifacts.LONG_VALUES}/{text.removeprefix('sha256:')}.txt"
         if path in self._files:
-            text = self._store.read_file(self._run.location, path).decode("utf-8", "replace")
+            text = (self._store.read_file_if_there(self._run.location, path) or b"").decode("utf-8", "replace")
         try:
             return canonical_json(text if isinstance(like, str) else json.loads(text))
         except ValueError:
@@ -358,7 +358,7 @@ class _OwnRecord:
             if path not in self._files:
                 self._comparison.differ("artifact", path, "missing", recorded=recorded)
             elif (found := self._store.digest_of(self._run.location, path)) not in accepted:
-                self._comparison.differ("artifact", path, "changed", recorded=recorded, found=file_text(*found))
+                self._comparison.differ_in_file("artifact", path, recorded, found)
         for path in sorted(added):
             found = self._store.digest_of(self._run.location, path)
             self._comparison.differ("artifact", path, "added", found=file_text(*found))
@@ -372,8 +372,7 @@ class _OwnRecord:
             if model is None or file not in self._store.files_of(model.location):
                 self._comparison.differ("model", f"{name}: {file}", "missing", recorded=file_text(*recorded))
             elif (found := self._store.digest_of(model.location, file)) != recorded:
-                texts = file_text(*recorded), file_text(*found)
-                self._comparison.differ("model", f"{name}: {file}", "changed", recorded=texts[0], found=texts[1])
+                self._comparison.differ_in_file("model", f"{name}: {file}", file_text(*recorded), found)
 
 
 def _match(

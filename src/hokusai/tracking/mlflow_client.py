@@ -16,7 +16,7 @@ import re
 import sqlite3
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,12 +45,15 @@ from mlflow.utils.rest_utils import http_request, verify_rest_response
 from sqlalchemy.exc import SQLAlchemyError
 
 from hokusai.errors import RunNotFoundError, TrackingServerError
+from hokusai.process_environment import lent_variables
 from hokusai.records import MODEL_MANIFEST_TAG, MODEL_SHA256_TAG
-from hokusai.tracking.mlflow_config import redact_credentials, sqlite_path
+from hokusai.tracking.mlflow_config import TrackingSettings, redact_credentials, shipper_environment, sqlite_path
 from hokusai.tracking.mlflow_names import storable, to_mlflow_name
 from hokusai.tracking.model_folder import write_model_folder
 from hokusai.tracking.naming import (
     CANDIDATE_ALIAS,
+    DECISION_REASON_TAG,
+    DECISION_TAG,
     DELETED_RUNS_TAG,
     EVALUATION_TAG,
     MODEL_KEY_TAG,
@@ -117,6 +120,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         found = found.__cause__ or found.__context__
 
 
+def _object_store_errors() -> tuple[type[Exception], ...]:
+    """Return what a client of S3 raises of its own accord, where one has been loaded."""
+    errors = sys.modules.get("botocore.exceptions")
+    return () if errors is None else (errors.BotoCoreError, errors.ClientError)
+
+
 def _recorded(version: ModelVersion) -> tuple[str, int]:
     """Return what orders versions by when their evaluation recorded them."""
     return version.tags.get(RECORDED_AT_TAG, ""), int(version.version)
@@ -147,13 +156,18 @@ class MlflowStore:
     Args:
         uri: Tracking URI: ``sqlite:///…``, ``http(s)://…`` or anything else that MLflow takes.
         registry_uri: URI of the model registry; default the tracking URI.
+        request_seconds: How long a server may keep silent, unless MLflow's environment variables say otherwise;
+            default None: as long as they, or MLflow, say.
 
     Raises:
         TrackingServerError: The store cannot be opened. (An HTTP server is not asked before the first call.)
     """
 
-    def __init__(self, uri: str, *, registry_uri: str = "") -> None:
+    def __init__(self, uri: str, *, registry_uri: str = "", request_seconds: float | None = None) -> None:
         """Open the store; a SQLite file that is not there is made."""
+        self._limits: Mapping[str, str] = {}
+        if request_seconds is not None:
+            self._limits = shipper_environment(TrackingSettings(request_seconds=request_seconds))
         self.uri = redact_credentials(uri)
         self._address = uri
         self._is_sql = not uri.startswith(("http://", "https://"))
@@ -434,6 +448,8 @@ class MlflowStore:
             run_id=run_id,
             tags={to_mlflow_name(tag): storable(value) for tag, value in tags.items()} | more | {MODEL_KEY_TAG: key},
             model_id=model_id,
+            description=storable(": ".join(tags[tag] for tag in (DECISION_TAG, DECISION_REASON_TAG) if tag in tags))
+            or None,
             await_creation_for=None,  # type: ignore[arg-type]  # None is MLflow's way to say: do not poll
         )
         with self._as_store_of_the_process():
@@ -725,8 +741,10 @@ class MlflowStore:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        """Lower MLflow's limits of time for a moment, and turn foreign errors into ours."""
         try:
-            yield
+            with lent_variables(self._limits) if self._limits else nullcontext():
+                yield
         except MlflowException as error:
             causes = list(_causes(error))
             for cause in causes:
@@ -741,7 +759,9 @@ class MlflowStore:
             problem = f"the answer is not MLflow's ({self._words(error)})."
             raise TrackingServerError(self.uri, problem, is_outage=True) from error
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-            raise TrackingServerError(self.uri, f"the store failed ({self._words(error)}).", is_outage=True) from error
+            raise self._failed(error) from error
+        except _object_store_errors() as error:
+            raise self._failed(error) from error
         except ValueError as error:
             problem = f"MLflow cannot use this address or value ({self._words(error)})."
             raise TrackingServerError(self.uri, problem, is_outage=False) from error
@@ -756,6 +776,9 @@ class MlflowStore:
         """Return the first line of what a foreign error says, without the credentials that it may repeat."""
         text = str(error).strip().replace(self._address, self.uri) or type(error).__name__
         return text.splitlines()[0][:_LONGEST_MESSAGE]
+
+    def _failed(self, error: Exception) -> TrackingServerError:
+        return TrackingServerError(self.uri, f"the store failed ({self._words(error)}).", is_outage=True)
 
     def _unreachable(self, error: requests.RequestException) -> TrackingServerError:
         if isinstance(error, requests.exceptions.RetryError):

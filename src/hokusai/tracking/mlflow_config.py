@@ -111,11 +111,13 @@ def shipper_environment(settings: TrackingSettings) -> dict[str, str]:
     """Return the environment variables under which MLflow's client fails within seconds and reports to nobody.
 
     MLflow's own defaults block one call to a dead server for four minutes and to a hanging one for twenty. Its retries
-    are off because the shipper has its own, which look first whether the server had done the work.
+    are off because the shipper has its own, which look first whether the server had done the work. Files come through
+    the server: fetched from its object store in parts, each of them is asked for again for a minute.
     """
     return {
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, round(settings.request_seconds))),
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
     }

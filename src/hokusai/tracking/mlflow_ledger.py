@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
 from hokusai.errors import BenchmarkLedgerError, TrackingServerError
-from hokusai.process_environment import lent_variables, user_name
+from hokusai.process_environment import user_name
 from hokusai.records import LEDGER_OF_TAG
 from hokusai.tracking.benchmark_history import EarlierEvaluation
 from hokusai.tracking.benchmark_ledger import (
@@ -37,14 +36,11 @@ from hokusai.tracking.benchmark_ledger import (
     require_unsplit,
 )
 from hokusai.tracking.mlflow_client import MlflowStore
-from hokusai.tracking.mlflow_config import TrackingSettings, shipper_environment
-from hokusai.tracking.naming import DECISION_TAG, EVALUATION_TAG, HOST_KIND_TAG
+from hokusai.tracking.naming import DECISION_TAG, EVALUATION_TAG, HOST_KIND_TAG, REPRODUCTION_OF_TAG
 from hokusai.tracking.secrets import redact_text
 from hokusai.tracking.surroundings import host_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mlflow.entities import Run as MlflowRun
 
     from hokusai.tracking.benchmark_ledger import LedgerState, Spending
@@ -81,8 +77,7 @@ class BenchmarkLedger(MlflowStore):
 
     def __init__(self, uri: str, *, registry_uri: str = "", request_seconds: float = 10.0) -> None:
         """Open the store; a SQLite file that is not there is made."""
-        self._request_seconds = request_seconds
-        super().__init__(uri, registry_uri=registry_uri)
+        super().__init__(uri, registry_uri=registry_uri, request_seconds=request_seconds)
 
     def read(self, digest: str) -> LedgerState:
         """Return what is declared of a benchmark and what is left of it; one that was never split has an empty state.
@@ -280,7 +275,10 @@ class BenchmarkLedger(MlflowStore):
                 candidate=run.data.metrics.get(f"candidate.{metric}"),
             )
             for run in runs
-            if _is_decided_on(run, digest) and run.data.tags.get(EVALUATION_TAG, "") != without
+            if _is_decided_on(run, digest)
+            and run.data.tags.get(EVALUATION_TAG, "") != without
+            # Whoever does an evaluation again learns nothing new of the benchmark.
+            and REPRODUCTION_OF_TAG not in run.data.tags
         )
 
     def _entry(self, *, key: str = "", note: str = "", **facts: object) -> LedgerEntry:
@@ -359,13 +357,6 @@ class BenchmarkLedger(MlflowStore):
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Lower MLflow's limits of time for a moment, and turn foreign errors into ours."""
-        limits = shipper_environment(TrackingSettings(request_seconds=self._request_seconds))
-        with lent_variables(limits), super()._translated():
-            yield
 
 
 def _is_decided_on(run: MlflowRun, digest: str) -> bool:

@@ -59,8 +59,9 @@ def from_mlflow_name(name: str) -> str:
 
 
 def storable(text: str) -> str:
-    """Return the text with lone surrogates, which the names of files may hold and no store takes, as escapes."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    """Return the text with lone surrogates, which no store takes, and NUL, which PostgreSQL refuses, as escapes."""
+    encodable = text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    return encodable.replace("\0", r"\x00")
 
 
 def kept_value(value: float) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -37,11 +38,20 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
-__all__ = ["FoundDataset", "FoundModel", "FoundRun", "FoundVersion", "MlflowReader"]
+__all__ = ["GONE", "FoundDataset", "FoundModel", "FoundRun", "FoundVersion", "MlflowReader"]
+
+GONE = ("", 0)
+"""SHA-256 and size of a file that is listed and cannot be had."""
 
 _POINTS_PER_REQUEST = 25_000
 _RUNS_SEARCHED = 10_000
 _IDS_PER_REQUEST = 100
+# Of a file that is gone, servers and object stores say different things; of a failure that passes, one of these.
+_PASSING = re.compile(
+    r"\b(408|425|429|502|503|504) (Client Error|Server Error|error responses)"
+    r"|timed out|[Nn]ew connection|Connection (aborted|broken|reset|refused)|RemoteDisconnected|connect to"
+)
+_FETCHES = 3
 _MISSING_CODES = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
@@ -224,11 +234,7 @@ class MlflowReader(MlflowStore):
 
     def fetch_file(self, location: str, path: str, folder: Path) -> Path:
         """Copy a file of any size into a folder of this machine, and return where it is."""
-        with self._translated():
-            file = Path(self._repository(location).download_artifacts(path, str(folder)))
-        if not file.is_file():
-            raise TrackingServerError(self.uri, f"{path}: the artifact cannot be fetched.", is_outage=True)
-        return file
+        return self._require(self._fetch(location, path, folder), path)
 
     def files_of(self, location: str) -> dict[str, int]:
         """Return path and size of every file below a place of artifacts."""
@@ -236,14 +242,19 @@ class MlflowReader(MlflowStore):
             return dict(_walk(self._repository(location), None))
 
     def digest_of(self, location: str, path: str) -> tuple[str, int]:
-        """Return SHA-256 and size of a file, from its bytes."""
+        """Return SHA-256 and size of a file, from its bytes; of one that is listed and gone an empty text and 0."""
         with self._fetched(location, path) as file:
-            return file_sha256(file), file.stat().st_size
+            return GONE if file is None else (file_sha256(file), file.stat().st_size)
 
     def read_file(self, location: str, path: str) -> bytes:
         """Return the bytes of a file that is known to be small."""
         with self._fetched(location, path) as file:
-            return file.read_bytes()
+            return self._require(file, path).read_bytes()
+
+    def read_file_if_there(self, location: str, path: str) -> bytes | None:
+        """Return the bytes of a file that is known to be small; None for one that is gone, though it may be listed."""
+        with self._fetched(location, path) as file:
+            return None if file is None else file.read_bytes()
 
     def models_of(self, run: FoundRun) -> tuple[FoundModel, ...]:
         """Return the logged models that were made by a run or that it lists as its outputs."""
@@ -292,13 +303,36 @@ class MlflowReader(MlflowStore):
         return get_artifact_repository(location, tracking_uri=self._address)
 
     @contextmanager
-    def _fetched(self, location: str, path: str) -> Iterator[Path]:
+    def _fetched(self, location: str, path: str) -> Iterator[Path | None]:
         with tempfile.TemporaryDirectory(prefix="hokusai-") as folder:
-            with self._translated():
-                file = Path(self._repository(location).download_artifacts(path, folder))
-            if not file.is_file():
-                raise TrackingServerError(self.uri, f"{path}: the artifact cannot be fetched.", is_outage=True)
-            yield file
+            yield self._fetch(location, path, Path(folder))
+
+    def _fetch(self, location: str, path: str, folder: Path) -> Path | None:
+        """Copy a file into a folder; return None when the store is there and the file is not.
+
+        An object store may go on listing a file that somebody has deleted, and the server says nothing but that it
+        failed. So the file is gone when it is not listed, or when the store answers and the file alone cannot be had.
+        """
+        for _ in range(_FETCHES):
+            try:
+                with self._translated():
+                    file = Path(self._repository(location).download_artifacts(path, str(folder)))
+            except TrackingServerError as error:
+                if _PASSING.search(str(error.__cause__)):
+                    raise
+            else:
+                if file.is_file():
+                    return file
+            # What is raised here says that it is the store that cannot be reached.
+            if path not in self.files_in(location, path.rpartition("/")[0]):
+                return None
+        return None
+
+    def _require(self, file: Path | None, path: str) -> Path:
+        if file is None:
+            problem = f"the artifact {path} is gone: it was deleted there, or cannot be read."
+            raise TrackingServerError(self.uri, problem, is_outage=False)
+        return file
 
 
 def _walk(repository: ArtifactRepository, path: str | None) -> Iterator[tuple[str, int]]:

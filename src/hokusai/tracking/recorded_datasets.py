@@ -139,7 +139,9 @@ class RecordedDatasets:
             raise TrackingError(msg)
         from hokusai.tracking.mlflow_reader import MlflowReader
 
-        self._reader: MlflowReader = MlflowReader(uri, registry_uri=settings.registry_uri)
+        self._reader: MlflowReader = MlflowReader(
+            uri, registry_uri=settings.registry_uri, request_seconds=settings.request_seconds
+        )
         self.store = self._reader.uri
         self._runs = {run.run_id: run for run in self._reader.runs_with_datasets()}
         # The run of an evaluation need not list datasets itself, and it alone knows the decision and the model.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from hokusai.digests import canonical_json, sha256
-from hokusai.records import MODEL_MANIFEST_FILE, MODEL_MANIFEST_TAG, MODEL_SHA256_TAG
+from hokusai.records import MODEL_LOADING_NOTE, MODEL_MANIFEST_FILE, MODEL_MANIFEST_TAG, MODEL_SHA256_TAG
 from hokusai.tracking import naming
 from hokusai.tracking.mlflow_names import LONGEST_PARAMETER, LONGEST_TAG, storable, to_mlflow_name
 from hokusai.tracking.recorded_facts import (
@@ -199,6 +199,11 @@ class RunComparison:
         run = self._facts.name or self._found.name
         self._findings.add(kind, name, reason, run=run, key=self._facts.key, recorded=recorded, found=found)
 
+    def differ_in_file(self, kind: Kind, name: str, recorded: str, found: tuple[str, int]) -> None:
+        """Note that the bytes of a file are others, or that it is listed and gone."""
+        reason: Reason = "changed" if found[0] else "missing"
+        self.differ(kind, name, reason, recorded=recorded, found=file_text(*found))
+
     def compare_value(self, kind: Kind, recorded: str, found: str, name: str = "") -> None:
         """Compare one text with one text; empty means that there is none."""
         self._checked[kind] += 1
@@ -330,8 +335,10 @@ class RunComparison:
                 continue
             found = self._store.digest_of(location, path)
             if found not in [fact.value for fact in facts]:
-                reason: Reason = "changed" if is_shipped else "not shipped"
-                self.differ("artifact", path, reason, recorded=recorded, found=file_text(*found))
+                if is_shipped:
+                    self.differ_in_file("artifact", path, recorded, found)
+                else:
+                    self.differ("artifact", path, "not shipped", recorded=recorded, found=file_text(*found))
         for path in sorted(files.keys() - self._facts.artifacts.keys()):
             found_text = file_text(*self._store.digest_of(location, path))
             self.differ("artifact", path, "added", found=found_text)
@@ -370,19 +377,21 @@ class RunComparison:
         self._compare_model_files(model, found)
 
     def _compare_model_files(self, model: LogModel, found: FoundModel) -> None:
-        files = {path: self._store.digest_of(found.location, path) for path in self._store.files_of(found.location)}
+        paths = self._store.files_of(found.location).keys() - {MODEL_LOADING_NOTE}
+        files = {path: self._store.digest_of(found.location, path) for path in paths}
         expected, known = model_files(model), len(self._findings.differences)
+        gone = {path for path, (digest, _) in files.items() if not digest}
         for path in expected:
             self._checked["model"] += 1
-            if path not in files:
+            if path not in files or path in gone - {model.file}:
                 self.differ("model", f"{model.name}: {path}", "missing", recorded="there")
         for path in sorted(files.keys() - {*expected, MODEL_MANIFEST_FILE}):
             self.differ("model", f"{model.name}: {path}", "added", found=file_text(*files[path]))
         if files.get(model.file, (model.sha256, model.size)) != (model.sha256, model.size):
-            recorded, there = file_text(model.sha256, model.size), file_text(*files[model.file])
-            self.differ("model", f"{model.name}: {model.file}", "changed", recorded=recorded, found=there)
+            recorded = file_text(model.sha256, model.size)
+            self.differ_in_file("model", f"{model.name}: {model.file}", recorded, files[model.file])
         for path in expected[1:]:
-            if path in files:
+            if path in files.keys() - gone:
                 content = self._store.read_file(found.location, path)
                 for field_name, recorded, there in model_file_fields(
                     path, content, model, run_id=self._found.run_id, model_id=found.model_id
@@ -455,8 +464,8 @@ class RunComparison:
 
 
 def file_text(digest: str, size: object) -> str:
-    """Return how a difference shows a file."""
-    return f"{digest}, {size} bytes"
+    """Return how a difference shows a file; one without a digest is listed, and is gone."""
+    return f"{digest}, {size} bytes" if digest else "it is listed there, and is gone"
 
 
 def _absence(is_shipped: bool) -> Reason:  # noqa: FBT001
