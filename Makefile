@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/installed-runtime
 DEVELOPMENT := $(VENV)/installed-development
 BENCHMARKS := $(VENV)/installed-benchmarks
+DATA := $(VENV)/installed-data
 LOCK := $(VENV)/lock
 COMPILE := $(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
@@ -27,7 +28,7 @@ demo: $(RUNTIME) ## install what is pinned and evaluate three real contributions
 test: $(DEVELOPMENT) ## run the tests, on all cores
 	$(BIN)/pytest --hypothesis-profile=ci -n auto --dist worksteal -m "not slow" $(ARGS)
 
-campaign: $(DEVELOPMENT) ## run the slow tests: sixteen evaluations at once, ten thousand damaged files
+campaign: $(DEVELOPMENT) $(DATA) ## run the slow tests: real data on shared servers, two hundred faulty networks, damaged files
 	$(BIN)/pytest --hypothesis-profile=ci -m slow $(ARGS)
 
 browser: ## install Chromium (Debian, as root), with which the tests look at MLflow's UI
@@ -59,7 +60,7 @@ lock: $(LOCK)/bin/uv ## pin every dependency anew, with hashes; UPGRADE=1 takes 
 schema: $(RUNTIME) ## write the tables of a fresh store of the pinned MLflow, after its pin has moved
 	$(BIN)/python tools/dump_mlflow_schema.py
 
-reference: $(RUNTIME) ## write docs/reference.md anew, after a parameter, metric or tag has changed
+reference: $(RUNTIME) ## write docs/reference.md and docs/commands.md anew, after a parameter, metric, tag or command has changed
 	$(BIN)/python tools/write_reference.py
 
 clean: ## remove .venv and caches; evaluations (.hokusai, mlflow.db, mlartifacts) stay
@@ -85,6 +86,12 @@ $(DEVELOPMENT): requirements-dev.txt $(RUNTIME)
 
 $(BENCHMARKS): requirements-bench.txt $(DEVELOPMENT)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@touch $@
+
+# Data that are in source distributions alone; they are unpacked by whoever reads them, and not installed.
+$(DATA): requirements-data.txt | $(BIN)/python
+	$(BIN)/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --no-binary vadersentiment \
+	    --dest $(VENV)/data --requirement requirements-data.txt
 	@touch $@
 
 $(LOCK)/bin/uv:

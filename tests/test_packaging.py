@@ -19,7 +19,8 @@ ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUNTIME = ROOT / "requirements.txt"
 DEVELOPMENT = ROOT / "requirements-dev.txt"
-PIN_FILES = pytest.mark.parametrize("path", [RUNTIME, DEVELOPMENT], ids=lambda path: path.name)
+DATA = ROOT / "requirements-data.txt"
+PIN_FILES = pytest.mark.parametrize("path", [RUNTIME, DEVELOPMENT, DATA], ids=lambda path: path.name)
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
