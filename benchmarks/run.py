@@ -30,6 +30,9 @@ _BENCHMARKS = (
     "personal_data",
     "training",
     "intervals",
+    "verifying",
+    "reproducing",
+    "outages",
     "test_kit",
 )
 # Both sides alike: MLflow sends nothing home, and prints nothing among the tables.

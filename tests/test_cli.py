@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 COMMAND = Path(sys.executable).with_name("hokusai")
 COMMANDS = [
     *("demo", "init", "run", "config", "check", "contract", "dataset", "runs", "show", "ui", "sync", "doctor", "audit"),
-    *("experiments", "model", "benchmark", "journal"),
+    *("reproduce", "verify", "experiments", "model", "benchmark", "keys", "journal"),
 ]
 FILES = sorted(path.name for path in packaged_data().iterdir())
 
@@ -214,7 +214,7 @@ def test_run_writes_delta_json_where_it_says(evaluated: Evaluated) -> None:
 
 def test_the_command_that_run_proposes_shows_the_evaluation(evaluated: Evaluated) -> None:
     proposed = next_lines(evaluated.run)
-    assert set(proposed) == {"look at it in MLflow", "print a run"}
+    assert set(proposed) == {"look at it in MLflow", "print a run", "do it again"}
     # The line was printed in the folder above, where `run` was called.
     done = shell(proposed["print a run"], evaluated.folder.parent)
     assert (done.code, done.err) == (0, "")
@@ -223,6 +223,9 @@ def test_the_command_that_run_proposes_shows_the_evaluation(evaluated: Evaluated
     assert command == str(COMMAND)
     parsed = make_parser().parse_args(arguments)
     assert (parsed.function, parsed.tracking_uri) == ("ui", f"sqlite:///{evaluated.folder}/mlflow.db")
+    parsed = make_parser().parse_args(shlex.split(proposed["do it again"])[1:])
+    assert (parsed.function, parsed.tracking_uri) == ("reproduce", f"sqlite:///{evaluated.folder}/mlflow.db")
+    assert parsed.run in proposed["print a run"]
 
 
 def test_run_as_json_prints_the_artifact_and_ends_with_one_when_the_contribution_is_not_accepted(

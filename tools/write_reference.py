@@ -1,19 +1,24 @@
-"""Write ``docs/reference.md`` and ``docs/formats/parameters-1.schema.json`` from the definitions in the package.
+"""Write ``docs/reference.md``, ``docs/commands.md`` and ``docs/formats/parameters-1.schema.json`` from the package.
 
-``make reference`` runs this after a parameter, a metric or a tag has changed.
+``make reference`` runs this after a parameter, a metric, a tag, a command or an option has changed.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import inspect
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hokusai.cli.arguments import make_parser
+from hokusai.configuration_document import CONFIGURATION_NAME
+from hokusai.provenance.environment import ENVIRONMENT_NAME, REQUIREMENTS_NAME
 from hokusai.steps.decision_rule import RULE_FILE
 from hokusai.tracking import artifacts, naming
 from hokusai.tracking.metric_names import METRICS
+from hokusai.tracking.own_code import CODE_FOLDER, DIFFERENCES_NAME
 from hokusai.tracking.parameters import SCHEMA_VERSION, STEP_PARAMETERS, json_schema
 
 if TYPE_CHECKING:
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference.md"
+COMMANDS = ROOT / "docs" / "commands.md"
 SCHEMA = ROOT / "docs" / "formats" / f"parameters-{SCHEMA_VERSION}.schema.json"
 
 _TYPES = {
@@ -35,7 +41,10 @@ _TYPES = {
 _MLFLOW_TAGS = (
     ("`mlflow.user`", "The account that the run was made by."),
     ("`mlflow.source.name`, `mlflow.source.type`", "What made the run."),
-    ("`mlflow.note.content`", "The report in words, on the parent run."),
+    (
+        "`mlflow.note.content`",
+        "The report or a reproduction's verdict in words, on the parent run; a failed run's error.",
+    ),
     ("`mlflow.loggedArtifacts`", "JSON list of the tables that MLflow's interface shows as such."),
 )
 _HEAD = f"""\
@@ -49,6 +58,13 @@ hand. Parameter schema version {SCHEMA_VERSION} (the tag `{naming.SCHEMA_VERSION
 One concept has one name in every step. MLflow shows each value as a text, lists and mappings as JSON; the run's
 artifact `{artifacts.PARAMETERS_FILE}` has them all with their types, as
 [a JSON Schema](formats/parameters-{SCHEMA_VERSION}.schema.json) describes it.
+"""
+_COMMANDS_HEAD = """\
+# Commands
+
+Written by `tools/write_reference.py` (`make reference`) from the definitions in `src/hokusai/cli/arguments.py`: not
+edited by hand. Every command also has `--help`, which prints the same, and `--debug`: show the stack trace of an error.
+Exit codes are in the [README](../README.md#exit-codes).
 """
 _METRICS_HEAD = """\
 ## Metrics
@@ -82,6 +98,37 @@ def reference() -> str:
     ]
     lines += ["## Artifacts\n", *_table("path | meaning", _artifact_rows())]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def commands() -> str:
+    """Return the text of the page of commands."""
+    lines = [_COMMANDS_HEAD]
+    for words, parser in every_command(make_parser()):
+        lines += [f"## `hokusai {words}`\n", f"{parser.description}\n"]
+        rows = tuple(_argument_row(action) for action in parser._actions if action.dest not in ("help", "debug"))  # noqa: SLF001
+        lines += _table("argument | meaning", rows) if rows else []
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def every_command(parser: argparse.ArgumentParser, words: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yield every command that can be called, such as ``keys new``, with its parser."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
+    if not groups:
+        yield words, parser
+    for group in groups:
+        for name, inner in group.choices.items():
+            yield from every_command(inner, f"{words} {name}".lstrip())
+
+
+def _argument_row(action: argparse.Action) -> tuple[str, str]:
+    value = action.metavar or ("|".join(action.choices) if action.choices else action.dest.upper())
+    value = "" if action.nargs == 0 else str(value).replace("|", "\\|")
+    if action.option_strings:
+        name = f"{action.option_strings[-1]} {value}".rstrip()
+        required = "; required" if action.required else ""
+    else:
+        name, required = {"?": f"[{value}]", "*": f"[{value} …]"}.get(str(action.nargs), value), ""
+    return f"`{name}`", (action.help or "").replace("%%", "%") + required
 
 
 def parameters_schema() -> str:
@@ -136,6 +183,17 @@ def _dataset_row() -> tuple[str, str]:
 def _artifact_rows() -> Iterator[tuple[str, str]]:
     described = dict(zip(("parameters", "traceback", "manifest"), _described(artifacts, suffix="_FILE"), strict=True))
     yield from described.values()
+    yield (
+        f"`{CONFIGURATION_NAME}`",
+        "[Every setting](formats/configuration.md) of an evaluation, defaults included, on the parent run.",
+    )
+    yield f"`{ENVIRONMENT_NAME}`", "[What the parent run was made with](formats/environment.md)."
+    yield f"`{REQUIREMENTS_NAME}`", "Its packages, for `pip install -r`."
+    yield (
+        f"`{CODE_FOLDER}/MODULE.py`",
+        "[Code of your own](surroundings.md#code-of-your-own) that an evaluation ran, on the parent run.",
+    )
+    yield f"`{DIFFERENCES_NAME}`", "How the code in its repository differs from the commit, for `git apply`."
     yield f"`{artifacts.LONG_VALUES}/SHA256.txt`", "A parameter's or tag's value that is too long for MLflow."
     manifests = "`datasets/CONTEXT.croissant.json`, `datasets/contribution.NAME.croissant.json`"
     yield manifests, "[The manifest of a dataset](formats/dataset-version.md); `CONTEXT` as in its tag."
@@ -160,6 +218,11 @@ def _artifact_rows() -> Iterator[tuple[str, str]]:
     )
     yield "`row_scores.parquet`", "[What every fit says about every benchmark row](formats/row-scores.md)."
     yield "`delta.json`", "[The report](formats/delta.md)."
+    yield "`statement.json`", "[What is claimed](formats/statement.md), signed or not."
+    yield (
+        "`delta_output_zk_EVALUATION.json`",
+        "[The document for token contracts](statements.md#for-token-contracts); not for regression.",
+    )
 
 
 def _table(head: str, rows: Iterator[tuple[str, ...]] | tuple[tuple[str, ...], ...]) -> list[str]:
@@ -169,8 +232,9 @@ def _table(head: str, rows: Iterator[tuple[str, ...]] | tuple[tuple[str, ...], .
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the files."""
     REFERENCE.write_text(reference(), encoding="utf-8")
+    COMMANDS.write_text(commands(), encoding="utf-8")
     SCHEMA.write_text(parameters_schema(), encoding="utf-8")
 
 

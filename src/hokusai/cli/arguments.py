@@ -28,9 +28,12 @@ def make_parser() -> argparse.ArgumentParser:
     _add_data_commands(commands)
     _add_reading_commands(commands)
     _add_audit_command(commands)
+    _add_reproduction_command(commands)
+    _add_verify_command(commands)
     _add_experiment_commands(commands)
     _add_model_commands(commands)
     _add_benchmark_commands(commands)
+    _add_key_commands(commands)
     _add_journal_commands(commands)
     return parser
 
@@ -166,6 +169,73 @@ def _add_audit_command(commands: argparse._SubParsersAction[argparse.ArgumentPar
     _add_store(audit)
 
 
+def _add_verify_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verify = _command(
+        commands, "verify", "verify", "does what a statement claims still hold? exits 1 when anything speaks against it"
+    )
+    verify.add_argument("statement", metavar="STATEMENT", help="a statement's file, signed or not")
+    verify.add_argument(
+        "--key", action="append", default=[], metavar="PUB", help="a public key that is trusted; may be repeated"
+    )
+    verify.add_argument(
+        "--endorsement",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="an endorsement of a newer key, the oldest first; may be repeated",
+    )
+    verify.add_argument("--evaluation", default="", metavar="KEY", help="the evaluation that it has to be about")
+    verify.add_argument("--delta", metavar="FILE", help="the report (default: delta.json beside the statement)")
+    verify.add_argument(
+        "--row-scores", metavar="FILE", help="row_scores.parquet (default: beside the statement, else from the store)"
+    )
+    verify.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="a table, or the model, to compare with what is claimed of it; may be repeated",
+    )
+    verify.add_argument(
+        "--reproduce", action="store_true", help="also do the evaluation again from the store, and compare the claims"
+    )
+    verify.add_argument("--json", action="store_true", help="print every check as JSON")
+    _add_store(verify)
+
+
+def _add_reproduction_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    again = _command(
+        commands, "reproduce", "reproduce", "do a recorded evaluation again and compare; exits 1 when it differs"
+    )
+    again.add_argument("run", metavar="RUN", help="a run id, its first characters, a run name or an evaluation's key")
+    again.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="a file that is not stored: base, benchmark, decoy, contract, baseline, or a table; may be repeated",
+    )
+    again.add_argument("--benchmark-key", metavar="FILE", help="the key that splits the benchmark")
+    again.add_argument("--hash-key", metavar="FILE", help="the key that personal data were hashed with")
+    again.add_argument(
+        "--trust-code",
+        action="store_true",
+        help="run the evaluation's own code, or a model that runs code when it is loaded, here",
+    )
+    again.add_argument(
+        "--env",
+        choices=("current", "fresh"),
+        default="current",
+        help="fresh: in a temporary virtual environment with the recorded packages, by pip (default: current)",
+    )
+    again.add_argument("--workers", type=int, metavar="N", help="fits at the same time (default: as recorded)")
+    again.add_argument(
+        "--tolerance", type=float, default=1e-9, metavar="X", help="relative tolerance of numbers (default: 1e-9)"
+    )
+    again.add_argument("--json", action="store_true", help="print reproduction.json")
+    _add_store(again)
+
+
 def _add_experiment_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     group = _group(commands, "experiments", "list the experiments of the store, archive and restore them")
 
@@ -264,6 +334,25 @@ def _add_benchmark_commands(commands: argparse._SubParsersAction[argparse.Argume
     for parser in (show, split, budget, retire):
         parser.add_argument("--json", action="store_true", help="print it as JSON")
         _add_store(parser)
+
+
+def _add_key_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    group = _group(commands, "keys", "make, show and replace the keys that statements are signed with")
+    protection = "FILE whose first line is {} passphrase; - asks for it on the terminal (default: it has none)"
+
+    new = _command(group, "keys", "new", "make a signing key: a private file, and FILE.pub to give away")
+    new.add_argument("file", nargs="?", default="hokusai.key", metavar="FILE", help="default: hokusai.key")
+    new.add_argument("--passphrase-file", metavar="FILE", help=protection.format("the key's"))
+    show = _command(group, "keys", "show", "print a key's id and its public half")
+    show.add_argument("file", metavar="FILE", help="a private key's file, or its .pub")
+    show.add_argument("--passphrase-file", metavar="FILE", help=protection.format("the private key's"))
+    rotate = _command(group, "keys", "rotate", "make a new key that the old one endorses")
+    rotate.add_argument("old", metavar="OLD", help="the private key that is in use")
+    rotate.add_argument("file", metavar="NEW", help="the new private key's file")
+    rotate.add_argument("--passphrase-file", metavar="FILE", help=protection.format("the old key's"))
+    rotate.add_argument("--new-passphrase-file", metavar="FILE", help=protection.format("the new key's"))
+    for parser in (new, show, rotate):
+        parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
 def _add_journal_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

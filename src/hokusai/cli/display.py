@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from hokusai.records import BenchmarkSubset, ContributionCounts, DeltaReport, MetricDelta
+    from hokusai.records import BenchmarkSubset, ContributionCounts, DeltaReport, MetricDelta, StatementSummary
     from hokusai.tracking.operations import RunStatus
 
 __all__ = [
@@ -255,6 +255,20 @@ def _print_decision(report: DeltaReport) -> None:
         for sentence in decision.not_concluded:
             print(f"  - {sentence}")
     console.print(Text(f"Written: {report.identity.delta_file}"), soft_wrap=True)
+    if report.statement is not None:
+        _print_statement(report.statement)
+
+
+def _print_statement(statement: StatementSummary) -> None:
+    """Print where the statement is, who has signed it, and why there is no other document."""
+    console = _console()
+    signed = f"signed by the key {statement.signers[0][:12]}…" if statement.signers else "not signed"
+    if statement.file is not None:
+        console.print(Text(f"Statement: {statement.file} ({signed})"), soft_wrap=True)
+    if statement.zk_output is not None:
+        console.print(Text(f"For token contracts: {statement.zk_output}"), soft_wrap=True)
+    for note in statement.notes:
+        console.print(Text(f"Not written: {note}"), soft_wrap=True)
 
 
 def print_counts(counts: Sequence[ContributionCounts]) -> None:
@@ -286,6 +300,7 @@ def print_next_steps(reports: Sequence[DeltaReport], *, config: Path | None) -> 
     lines = [("look at it in MLflow", f"{command} ui{store}")]
     if shown:
         lines.append(("print a run", f"{command} show {shown}{store}"))
+        lines.append(("do it again", f"{command} reproduce {shown}{store}"))
     if config is None:
         # No `cd`: a command that was called by a relative path would not be found from there.
         file = Path("my-evaluation") / DEFAULT_FILE
