@@ -33,6 +33,7 @@ __all__ = [
     "CONFIGURATION_FORMAT",
     "CONFIGURATION_NAME",
     "build_config",
+    "code_addresses",
     "configuration_bytes",
     "file_keys",
     "read_configuration",
@@ -105,6 +106,17 @@ def file_keys(settings: Mapping[str, Any]) -> dict[str, str]:
     """
     found = {key: _lookup(settings, key) for key in _path_keys(settings) if key not in _PLACES}
     return {key: name for key, name in found.items() if name}
+
+
+def code_addresses(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the settings that name code to run, ``module:function``: the trainer's first, then own metrics'.
+
+    Args:
+        settings: What :func:`read_configuration` returned.
+    """
+    own_metrics = _lookup(settings, "evaluation.own_metrics") or []
+    addresses = [_lookup(settings, "training.estimator"), *(item["function"] for item in own_metrics)]
+    return tuple(address for address in addresses if address and ":" in address)
 
 
 def build_config(

@@ -15,8 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hokusai.config import PipelineConfig, ResolvedConfig, load_config, require_valid
-from hokusai.configuration_document import CONFIGURATION_NAME, configuration_bytes
+from hokusai.config import PipelineConfig, ResolvedConfig, config_values, load_config, require_valid
+from hokusai.configuration_document import CONFIGURATION_NAME, code_addresses, configuration_bytes
 from hokusai.datasets.reader_process import TableReader
 from hokusai.errors import ConfigurationError, TrackingServerError
 from hokusai.models.mlflow_registry import ModelRegistry
@@ -313,8 +313,7 @@ def _resolve_names(config: PipelineConfig, folder: Path | None) -> tuple[Trainer
 
 def _own_modules(config: PipelineConfig) -> Sequence[str]:
     """Return the modules that the configuration names, the trainer's first."""
-    addresses = [config.training.estimator, *(item.function for item in config.evaluation.own_metrics)]
-    return [address.partition(":")[0] for address in addresses if ":" in address]
+    return [address.partition(":")[0] for address in code_addresses(config_values(config))]
 
 
 def _origin(tracker: Tracker, *, environment: EnvironmentCapture) -> StatementOrigin:

@@ -98,17 +98,20 @@ def record_penguins(project: Path, store: Path, reader: TableReader, **settings:
     return Store(folder=store, evaluation=report.identity.evaluation, run_id=run_id, reader=reader)
 
 
-def record_again(store: Store, file: Path, content: bytes) -> None:
-    """Put another file in an artifact's place, with everything that a run which recorded it would have."""
+def record_again(store: Store, file: Path, content: bytes, *, run_id: str = "", path: str = "") -> None:
+    """Put another file in an artifact's place, with everything that a run which recorded it would have.
+
+    The run is the parent's, and the path stays, where no other is named.
+    """
     old, new = sha256(file.read_bytes()), sha256(content)
     file.write_bytes(content)
     manifest = file.with_name("manifest.json")
     document = json.loads(manifest.read_bytes())
     (entry,) = [item for item in document["artifacts"] if item["sha256"] == old]
-    entry |= {"sha256": new, "size": len(content)}
+    entry |= {"sha256": new, "size": len(content)} | ({"path": path} if path else {})
     manifest.write_bytes(canonical_json(document))
     tag = "UPDATE tags SET value = ? WHERE key = ? AND run_uuid = ?"
-    assert store.execute(tag, sha256(manifest.read_bytes()), MANIFEST_DIGEST_TAG, store.run_id) == 1
+    assert store.execute(tag, sha256(manifest.read_bytes()), MANIFEST_DIGEST_TAG, run_id or store.run_id) == 1
 
 
 @pytest.fixture(scope="session")

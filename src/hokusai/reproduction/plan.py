@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hokusai.configuration_document import (
     CONFIGURATION_NAME,
     build_config,
+    code_addresses,
     file_keys,
     read_configuration,
     redacted_keys,
@@ -124,7 +125,7 @@ def plan_reproduction(
     content = recorded.require(EVALUATION, CONFIGURATION_NAME)
     settings = read_configuration(content)
     planning.refuse_redacted(redacted_keys(content))
-    planning.take_code()
+    planning.take_code(settings)
     planning.take_tables(settings)
     planning.take_contract(settings)
     planning.take_keys(settings)
@@ -179,7 +180,7 @@ class _Planning:
             if not key.startswith("tracking."):
                 self.problems.append(f"{key} was a credential and is not on record.")
 
-    def take_code(self) -> None:
+    def take_code(self, settings: Mapping[str, Any]) -> None:
         """Fetch the evaluation's own code, if it may run."""
         try:
             modules = json.loads(self._recorded.parent.tags.get(OWN_CODE_TAG, "{}"))
@@ -193,10 +194,11 @@ class _Planning:
         for name, digest in modules.items() if isinstance(modules, dict) else ():
             if digest not in digests:
                 self.problems.append(f"the module {name} is not on record as it ran: it was too long, or redacted.")
-        if modules and not self._given.trust_code:
-            self.problems.append(
-                f"it runs code of its own ({', '.join(paths)}). Read it, then give --trust-code to run it here."
-            )
+        # What runs is what the settings name, whatever the tag says.
+        addresses = code_addresses(settings)
+        if (addresses or modules) and not self._given.trust_code:
+            named = ", ".join((*addresses, *paths))
+            self.problems.append(f"it runs code of its own ({named}). Read it, then give --trust-code to run it here.")
             return
         for path, content in contents.items():
             file = self._folder / path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from hokusai.digests import file_sha256, sha256
@@ -258,8 +259,15 @@ def _finished_runs(reader: MlflowReader, key: str, *, known: FoundRun) -> dict[s
 
 
 def _listed(manifest: bytes, *, tag: str) -> dict[str, str] | None:
-    """Return SHA-256 by path; None when the manifest is not the one that the tag names."""
+    """Return SHA-256 by path; None when the manifest is not the one that the tag names, or is none of ours."""
     if sha256(manifest) != tag:
         return None
     items = json_object(manifest).get("artifacts")
-    return {str(item["path"]): str(item["sha256"]) for item in (items if isinstance(items, list) else [])}
+    listed = {str(item["path"]): str(item["sha256"]) for item in (items if isinstance(items, list) else [])}
+    return listed if all(map(_is_inside, listed)) else None
+
+
+def _is_inside(path: str) -> bool:
+    """Say whether a path stays in the folder that it is put into."""
+    parts = PurePosixPath(path).parts
+    return "\\" not in path and not path.startswith("/") and bool(parts) and ".." not in parts

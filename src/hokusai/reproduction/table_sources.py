@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hokusai.datasets.snapshots import read_snapshot, snapshot_path
-from hokusai.errors import ConfigurationError, DataError
+from hokusai.errors import ConfigurationError, DataError, ReproductionError
 from hokusai.reproduction.changed_rows import changed_stored_row
 from hokusai.reproduction.comparison import FoundDifference
 from hokusai.reproduction.evaluation_facts import dataset_name
@@ -88,6 +88,7 @@ def find_tables(
 
     Raises:
         ConfigurationError: A file that is given is not there.
+        ReproductionError: The record names a table as no evaluation does.
     """
     digests, found = recorded.datasets, []
     for table in tables:
@@ -107,6 +108,11 @@ def find_tables(
 
 def _stored(recorded: RecordedEvaluation, table: NamedTable, *, digest: str, folder: Path) -> TableSource:
     path = snapshot_path(digest)
+    # A name of its own: two tables of one content are one file, and each is to keep its name.
+    named = folder / f"{dataset_name(table.context, table.name)}.parquet"
+    if named.parent != folder:
+        problem = f"{table.name!r} is no name that Hokusai gives to a table: it was changed, and nothing is done by it."
+        raise ReproductionError(recorded.key, problem, is_changed=True)
     hint = f"--data {table.name}=FILE gives it"
     if not recorded.has(_INTEGRATE, path):
         problem = f"the table was too large to be stored, or was not to be; {hint}"
@@ -126,8 +132,6 @@ def _stored(recorded: RecordedEvaluation, table: NamedTable, *, digest: str, fol
         columns = tuple(read_snapshot(file, digest=digest).column_names)
     except DataError as error:
         return TableSource(table=table, digest=digest, problem=f"{error}; {hint}")
-    # A name of its own: two tables of one content are one file, and each is to keep its name.
-    named = folder / f"{dataset_name(table.context, table.name)}.parquet"
     named.write_bytes(file.read_bytes())
     return TableSource(table=table, digest=digest, file=named, columns=columns)
 
