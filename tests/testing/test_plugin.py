@@ -232,7 +232,7 @@ def test_every_fixture_is_documented_and_so_is_every_public_name() -> None:
 
     page = PAGE.read_text(encoding="utf-8")
     fixtures = [name for name in plugin.__all__ if name[0].islower()]
-    assert len(fixtures) == 6
+    assert len(fixtures) == 10
     assert [name for name in fixtures if f"| `{name}` |" not in page] == []
     left_out = {"Fault", "ProxyEvent", "RecordedRequest", "block_non_loopback_sockets"}
     assert [name for name in {*hokusai.testing.__all__} - left_out if not re.search(rf"\b{name}\b", page)] == []

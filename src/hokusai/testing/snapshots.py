@@ -50,6 +50,15 @@ VOLATILE_TAGS = (
 )
 """Names of tags that say who, where, which version of what, how many came before, or sum up what is volatile."""
 
+# They say where and with what a run was made, or bind what does; the manifest repeats the digests of all others.
+_VOLATILE_ARTIFACTS = (
+    MANIFEST_FILE,
+    "configuration.json",
+    "environment.json",
+    "requirements.txt",
+    "statement.json",
+    "delta_output_zk_*.json",
+)
 _LARGEST_TEXT = 1 << 20
 _SHORTEST_KEY_END = 8
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
@@ -257,7 +266,8 @@ def _replacements(tree: _Tree) -> Iterator[tuple[re.Pattern[str], str]]:
             if len(end := evaluation.rpartition("-")[2]) >= _SHORTEST_KEY_END:
                 ids[end] = "<evaluation>"
     for text in sorted(ids, key=len, reverse=True):
-        yield re.compile(rf"(?<!\w){re.escape(text)}(?!\w)"), ids[text]
+        # In the name of a file an id may stand after an underscore.
+        yield re.compile(rf"(?<![^\W_]){re.escape(text)}(?!\w)"), ids[text]
 
 
 def _models(run: MlflowRun) -> list[tuple[str, str]]:
@@ -322,8 +332,7 @@ class _Writer:
         """Return what stands for the digests of texts with replaced parts, and the lines of all artifacts."""
         digests, lines = {}, []
         for path, size in sorted(self.reader.artifacts(run.info.run_id).items()):
-            # The manifest only repeats the digests of the others, the unstable ones among them.
-            if path == MANIFEST_FILE or any(fnmatchcase(path, pattern) for pattern in self.unstable_artifacts):
+            if any(fnmatchcase(path, pattern) for pattern in (*_VOLATILE_ARTIFACTS, *self.unstable_artifacts)):
                 lines.append(f"artifact {self._text(path)} (bytes left out)")
                 continue
             content = self.reader.content(run.info.run_id, path)
