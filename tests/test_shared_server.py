@@ -373,6 +373,9 @@ def test_a_benchmark_is_split_and_a_run_spends_one_of_its_decisions(
 ) -> None:
     uri = shared_mlflow_server.uri
     shutil.copytree(demo_data, tmp_path, dirs_exist_ok=True)
+    # A benchmark of its own: others evaluate on the whole one, on this very server.
+    lines = (tmp_path / "benchmark.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "benchmark.csv").write_text("".join(lines[:-1]), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     done = call("benchmark", "split", "--decisions", "5", "--tracking-uri", uri)
     assert (done.code, done.err) == (0, "")

@@ -92,7 +92,7 @@ def read_row_scores(content: bytes, *, source: str = "row_scores.parquet") -> Ro
         DataError: They are none, or of another version.
     """
     try:
-        table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
+        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
         metadata = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
@@ -342,7 +341,7 @@ def _check_row_scores(evaluation: _Evaluation) -> Iterator[str]:
         yield f"{where}: missing"
         return
     try:
-        table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
+        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         yield f"{where}: cannot be read ({str(error).splitlines()[0]})"
         return
