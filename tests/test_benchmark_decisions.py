@@ -88,8 +88,9 @@ class Project:
         return {run.info.run_name if "mlflow.parentRunId" in run.data.tags else "": run for run in found}
 
     def evaluations(self) -> list[str]:
-        """Return the keys of all evaluations, the earliest first."""
-        return sorted(each.name for each in (self.folder / "journals").iterdir())
+        """Return the keys of all evaluations, the last ended last; of one second the keys do not tell."""
+        journals = sorted((self.folder / "journals").glob("*/journal.jsonl"), key=lambda file: file.stat().st_mtime_ns)
+        return [file.parent.name for file in journals]
 
 
 @pytest.fixture
