@@ -13,6 +13,7 @@ from hokusai.cli.settings import tracking_settings
 from hokusai.errors import ConfigurationError
 from hokusai.provenance.signing_keys import read_verifying_key
 from hokusai.report.visible_text import visible_text
+from hokusai.verification.file_checks import given_bytes
 from hokusai.verification.verify import Evidence, verify_statement
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def verify(arguments: argparse.Namespace) -> int:
         Path(arguments.statement),
         Evidence(
             keys=[read_verifying_key(Path(name)) for name in arguments.key],
-            endorsements=[_bytes(Path(name)) for name in arguments.endorsement],
+            endorsements=[given_bytes(Path(name)) for name in arguments.endorsement],
             evaluation=arguments.evaluation,
             delta=Path(arguments.delta) if arguments.delta else None,
             row_scores=Path(arguments.row_scores) if arguments.row_scores else None,
@@ -62,13 +63,6 @@ def verify(arguments: argparse.Namespace) -> int:
     else:
         _print(verification)
     return 0 if verification.ok else 1
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}).", source="command line") from error
 
 
 def _named_files(named: list[str]) -> dict[str, Path]:

@@ -22,7 +22,6 @@ from hokusai.models.promotion import (
     APPLIED_TAG,
     BASELINE,
     CHAMPION,
-    DELTA_FILE,
     LONGEST_REASON,
     MOVES_OF_TAG,
     MOVES_SUFFIX,
@@ -38,7 +37,7 @@ from hokusai.models.promotion import (
 )
 from hokusai.models.run_artifacts import MANIFEST_FILE, RUN_MANIFEST_TAG
 from hokusai.process_environment import user_name
-from hokusai.records import ModelVersion
+from hokusai.records import DELTA_FILE, ModelVersion
 
 if TYPE_CHECKING:
     from hokusai.models.promotion import MoveLog

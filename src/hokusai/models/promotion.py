@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from hokusai.digests import sha256
 from hokusai.errors import PromotionError
 from hokusai.models.run_artifacts import listed_artifacts
-from hokusai.records import MODEL_SHA256_TAG
+from hokusai.records import DELTA_FILE, MODEL_SHA256_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,7 +26,6 @@ __all__ = [
     "APPLIED_TAG",
     "BASELINE",
     "CHAMPION",
-    "DELTA_FILE",
     "LONGEST_REASON",
     "MOVES_OF_TAG",
     "MOVES_SUFFIX",
@@ -50,7 +49,6 @@ MOVES_SUFFIX = ".moves"
 """The registered model ``NAME.moves`` is the log of the moves of ``NAME``: each of its versions is one move."""
 MOVES_OF_TAG = "hokusai.moves_of"
 """On such a log: the name of the model."""
-DELTA_FILE = "delta.json"
 """The decision, as the comparing step of an evaluation records it."""
 LONGEST_REASON = 5000
 """Characters of a reason that every MLflow server keeps."""

@@ -33,6 +33,7 @@ from hokusai.provenance.decimals import fixed_decimal, fixed_difference
 from hokusai.provenance.merkle import merkle_root
 from hokusai.provenance.strict_json import read_json, require_canonical
 from hokusai.provenance.typed_documents import read_record, record_document
+from hokusai.records import DELTA_FILE, ROW_SCORES_FILE
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -52,7 +53,7 @@ __all__ = [
     "subject_root",
 ]
 
-_MODEL, _ROW_SCORES, _DELTA = "model", "row_scores.parquet", "delta.json"
+_MODEL = "model"
 
 
 def make_statement(
@@ -200,15 +201,15 @@ def _require_coherence(statement: Statement, *, source: str) -> None:
     expected = _claimed_leaves(predicate.claim)
     absent = sorted(path for path, digest in expected.items() if leaves.get(path) != digest)
     repeated = sorted(name for name in set(names) if names.count(name) > 1)
-    strange = sorted(set(names) - {path.partition("/")[2] for path in expected} - {_DELTA})
-    if absent or repeated or strange or f"sha256/{_DELTA}" not in leaves:
-        first = next(iter((*absent, *repeated, *strange)), _DELTA)
+    strange = sorted(set(names) - {path.partition("/")[2] for path in expected} - {DELTA_FILE})
+    if absent or repeated or strange or f"sha256/{DELTA_FILE}" not in leaves:
+        first = next(iter((*absent, *repeated, *strange)), DELTA_FILE)
         problem = f"they are not exactly what the claim names, each once and with its digest; see {first!r}."
         raise StatementError(source, reason="subjects", problem=problem)
 
 
 def _claimed_leaves(claim: DeltaClaim) -> dict[str, str]:
-    leaves = {f"sha256/{_ROW_SCORES}": claim.row_scores_sha256}
+    leaves = {f"sha256/{ROW_SCORES_FILE}": claim.row_scores_sha256}
     leaves |= {f"tabhash1/{_dataset_name(each.context, each.name)}": each.tabhash1 for each in claim.datasets}
     return leaves if claim.model_sha256 is None else {**leaves, f"sha256/{_MODEL}": claim.model_sha256}
 
@@ -218,7 +219,7 @@ def _dataset_name(context: str, name: str) -> str:
 
 
 def _subjects(report: DeltaReport, *, row_scores_sha256: str, delta_sha256: str) -> tuple[Subject, ...]:
-    files = {_MODEL: report.model_sha256, _ROW_SCORES: row_scores_sha256, _DELTA: delta_sha256}
+    files = {_MODEL: report.model_sha256, ROW_SCORES_FILE: row_scores_sha256, DELTA_FILE: delta_sha256}
     return (
         *(Subject(name=name, digest=SubjectDigests(sha256=digest)) for name, digest in files.items() if digest),
         *(

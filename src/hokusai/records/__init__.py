@@ -37,7 +37,16 @@ from hokusai.records.models import (
     TrainedModel,
     TrainedModels,
 )
-from hokusai.records.reports import DeltaReport, EvaluationIdentity, RunReference, StatementSummary, TrackingSummary
+from hokusai.records.reports import (
+    DELTA_FILE,
+    ROW_SCORES_FILE,
+    STATEMENT_FILE,
+    DeltaReport,
+    EvaluationIdentity,
+    RunReference,
+    StatementSummary,
+    TrackingSummary,
+)
 from hokusai.records.scores import (
     BenchmarkScores,
     BenchmarkSubset,
@@ -51,12 +60,15 @@ from hokusai.records.scores import (
 )
 
 __all__ = [
+    "DELTA_FILE",
     "LEDGER_OF_TAG",
     "MODEL_LOADING_NOTE",
     "MODEL_MANIFEST_FILE",
     "MODEL_MANIFEST_TAG",
     "MODEL_SHA256_TAG",
+    "ROW_SCORES_FILE",
     "SEVERITIES",
+    "STATEMENT_FILE",
     "Arm",
     "BaselineModel",
     "BenchmarkAnswer",

@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     from hokusai.records.scores import UndefinedMetric
 
 __all__ = [
+    "DELTA_FILE",
+    "ROW_SCORES_FILE",
+    "STATEMENT_FILE",
     "DeltaReport",
     "EvaluationIdentity",
     "RunReference",
     "StatementSummary",
     "TrackingSummary",
 ]
+
+DELTA_FILE = "delta.json"
+"""What the report is called, on disk and among the artifacts; and so are the next two."""
+ROW_SCORES_FILE = "row_scores.parquet"
+STATEMENT_FILE = "statement.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

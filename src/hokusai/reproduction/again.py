@@ -15,9 +15,10 @@ from hokusai.errors import ConfigurationError, ReproductionError
 from hokusai.pipeline import Repetition, run_again
 from hokusai.reproduction.closing_comparison import ClosingComparison
 from hokusai.reproduction.plan import GivenFiles, plan_reproduction
-from hokusai.reproduction.recorded_evaluation import find_evaluation, require_store
+from hokusai.reproduction.recorded_evaluation import find_evaluation
 from hokusai.reproduction.repeated_benchmark import RepeatedBenchmarkUse
 from hokusai.tracking.audit import audit_run
+from hokusai.tracking.mlflow_config import require_store
 from hokusai.tracking.shipper import DirectShipping
 
 if TYPE_CHECKING:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from hokusai.datasets.snapshots import read_snapshot, snapshot_path
 from hokusai.errors import DataError
+from hokusai.provenance.environment import ENVIRONMENT_NAME
+from hokusai.records import DELTA_FILE, ROW_SCORES_FILE, STATEMENT_FILE
 from hokusai.reproduction.changed_rows import changed_row
 from hokusai.reproduction.comparison import FoundDifference, compare_evaluations
 from hokusai.reproduction.document import REPRODUCTION_FILE, Reproduction, reproduction_bytes
-from hokusai.reproduction.evaluation_facts import DELTA_FILE, ROW_SCORES_FILE, dataset_name, journal_facts
+from hokusai.reproduction.evaluation_facts import dataset_name, journal_facts
 from hokusai.steps.data_sources import DataSources
 from hokusai.tracking.naming import DECISION_TAG, DESCRIPTION_TAG, REPRODUCTION_VERDICT_TAG, STEPS
 
@@ -33,12 +35,12 @@ __all__ = ["ClosingComparison"]
 _INTEGRATE = STEPS[1]
 _EDITED = "changed in the store after it was recorded"
 _STAGES: dict[str, Stage] = {
-    "environment.json": "environment",
+    ENVIRONMENT_NAME: "environment",
     "requirements.txt": "environment",
     "parameters.json": "parameters",
     ROW_SCORES_FILE: "row scores",
     DELTA_FILE: "decision",
-    "statement.json": "decision",
+    STATEMENT_FILE: "decision",
 }
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hokusai.records import DELTA_FILE, ROW_SCORES_FILE
 from hokusai.tracking.artifacts import PARAMETERS_FILE
 from hokusai.tracking.journal import staged_path
 from hokusai.tracking.naming import BASELINE_DIGEST_TAG, BASELINE_MANIFEST_TAG, STEPS
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
     from hokusai.tracking.recorded_facts import RunFacts
 
 __all__ = [
-    "DELTA_FILE",
     "EVALUATION",
-    "ROW_SCORES_FILE",
     "EvaluationFacts",
     "Metrics",
     "baseline_model",
@@ -33,8 +32,6 @@ __all__ = [
 
 EVALUATION = "evaluation"
 """What the parent run is called beside the names of the steps."""
-DELTA_FILE = "delta.json"
-ROW_SCORES_FILE = "row_scores.parquet"
 
 Metrics = dict[str, tuple[tuple[int, float], ...]]
 """The points of metrics by name: pairs of step and value, in the order of their steps."""

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 
 from hokusai.digests import file_sha256, sha256
 from hokusai.errors import ReproductionError, RunNotFoundError, TrackingError, TrackingServerError
+from hokusai.records import DELTA_FILE, ROW_SCORES_FILE
 from hokusai.reproduction.comparison import is_measurement
 from hokusai.reproduction.evaluation_facts import (
-    DELTA_FILE,
     EVALUATION,
-    ROW_SCORES_FILE,
     EvaluationFacts,
     baseline_model,
     json_object,
     recorded_datasets,
 )
 from hokusai.tracking.artifacts import MANIFEST_FILE, PARAMETERS_FILE
-from hokusai.tracking.mlflow_config import resolve_store, sqlite_path
+from hokusai.tracking.mlflow_config import require_store
 from hokusai.tracking.naming import EVALUATION_TAG, MANIFEST_DIGEST_TAG, RUN_KEY_TAG, STEPS
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from hokusai.tracking.mlflow_config import TrackingSettings
     from hokusai.tracking.mlflow_reader import FoundRun, MlflowReader
 
-__all__ = ["RecordedEvaluation", "find_evaluation", "require_store"]
+__all__ = ["RecordedEvaluation", "find_evaluation"]
 
 _RUN_ID_LENGTH = 32
 
@@ -156,20 +155,6 @@ class RecordedEvaluation:
                 points = self.reader.metric_points(run.run_id, name)
                 metrics[name] = tuple(sorted(set(zip(points.steps, points.values, strict=True))))
         return metrics
-
-
-def require_store(settings: TrackingSettings) -> str:
-    """Return the tracking URI, unless it is that of a file that is not there.
-
-    Raises:
-        TrackingError: There is no such store.
-    """
-    uri = resolve_store(settings)
-    path = sqlite_path(uri)
-    if path is not None and not path.exists():
-        msg = f"{path}: no tracking store here, expected the file of one. Name another with --tracking-uri."
-        raise TrackingError(msg)
-    return uri
 
 
 def find_evaluation(name: str, settings: TrackingSettings) -> RecordedEvaluation:

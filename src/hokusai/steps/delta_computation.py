@@ -7,10 +7,10 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from hokusai.records import DeltaReport, MetricDelta, NegativeControl, SubsetDeltas
+from hokusai.records import DELTA_FILE, DeltaReport, MetricDelta, NegativeControl, SubsetDeltas
 from hokusai.steps.answer_rounding import ANSWER_STEP, rounded_delta
 from hokusai.steps.decision_rule import rule_sha256
-from hokusai.steps.delta_document import DELTA_FILE, delta_bytes, write_documents
+from hokusai.steps.delta_document import delta_bytes, write_documents
 from hokusai.tracking import naming
 from hokusai.tracking.parameters import CompareAndOutputDeltaParameters
 

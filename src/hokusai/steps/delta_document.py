@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from hokusai.digests import JsonValue
     from hokusai.records import Decision, DeltaReport, MetricDelta, SubsetDeltas
 
-__all__ = ["DELTA_FILE", "DELTA_FORMAT", "delta_bytes", "require_writable", "write_documents"]
+__all__ = ["DELTA_FORMAT", "delta_bytes", "require_writable", "write_documents"]
 
 DELTA_FORMAT = "hokusai-delta/1"
-DELTA_FILE = "delta.json"
 
 
 def delta_bytes(report: DeltaReport) -> bytes:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from hokusai.digests import sha256
 from hokusai.errors import ModelError
-from hokusai.records import BenchmarkScores, BenchmarkSubset, RightAnswers, SubsetScores, UndefinedMetric
+from hokusai.records import (
+    ROW_SCORES_FILE,
+    BenchmarkScores,
+    BenchmarkSubset,
+    RightAnswers,
+    SubsetScores,
+    UndefinedMetric,
+)
 from hokusai.steps.answer_rounding import rounded
 from hokusai.tracking.parameters import EvaluateOnBenchmarkParameters
 
@@ -34,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate_on_benchmark", "predict", "score_fits"]
 
-ROW_SCORES = "row_scores.parquet"
 _TIMED_CALLS = 5
 
 
@@ -99,7 +105,7 @@ def evaluate_on_benchmark(
             for arm, fits in predictions.items()
         },
     ).to_bytes()
-    run.log_artifact(ROW_SCORES, kept)
+    run.log_artifact(ROW_SCORES_FILE, kept)
     run.log_metrics({"output.row_scores.bytes": len(kept), "output.row_scores.seconds": time.perf_counter() - began})
     scores = BenchmarkScores(
         metrics=tuple(metrics),

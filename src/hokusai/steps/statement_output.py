@@ -11,9 +11,8 @@ from hokusai.provenance.claims import ClaimedSeeds
 from hokusai.provenance.statement import make_statement
 from hokusai.provenance.statement_files import statement_file
 from hokusai.provenance.zk_output import make_zk_output, zk_output_name
-from hokusai.records import StatementSummary
+from hokusai.records import DELTA_FILE, STATEMENT_FILE, StatementSummary
 from hokusai.steps.decision_rule import rule_document
-from hokusai.steps.delta_document import DELTA_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,9 +24,7 @@ if TYPE_CHECKING:
     from hokusai.records import BenchmarkScores, DecisionRule, DeltaReport, EvaluationIdentity, TrainedModels
     from hokusai.steps.delta_settings import DeltaSettings
 
-__all__ = ["STATEMENT_FILE", "StatementOutput", "StatementSource", "make_outputs", "output_paths", "read_key"]
-
-STATEMENT_FILE = "statement.json"
+__all__ = ["StatementOutput", "StatementSource", "make_outputs", "output_paths", "read_key"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

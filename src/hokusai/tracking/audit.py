@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hokusai.digests import canonical_json, file_sha256, sha256
-from hokusai.errors import JournalError, RunNotFoundError, TrackingError
+from hokusai.errors import JournalError, RunNotFoundError
 from hokusai.tracking import artifacts, naming
 from hokusai.tracking.journal import JOURNAL_FILE, JournalReader, find_journals, staged_path
-from hokusai.tracking.mlflow_config import redact_credentials, resolve_store, sqlite_path
+from hokusai.tracking.mlflow_config import redact_credentials, require_store
 from hokusai.tracking.mlflow_names import to_mlflow_name
 from hokusai.tracking.operations import OpenJournal, ResumeRun
 from hokusai.tracking.recorded_facts import JournalFacts, Record, RunFacts, put_all
@@ -89,11 +89,7 @@ def audit_run(
         TrackingError: There is no such store.
         JournalError: The given folder holds no journal.
     """
-    uri = resolve_store(settings)
-    path = sqlite_path(uri)
-    if path is not None and not path.exists():
-        msg = f"{path}: there is no tracking store here. Name another with --tracking-uri."
-        raise TrackingError(msg)
+    uri = require_store(settings, otherwise="there is no tracking store here. Name another with --tracking-uri.")
     if journal is not None and not (journal / JOURNAL_FILE).is_file():
         msg = f"{journal}: no journal here, expected a folder with {JOURNAL_FILE}."
         raise JournalError(msg)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hokusai.errors import JournalError, TrackingError
 from hokusai.tracking.journal import find_journals, is_being_written
-from hokusai.tracking.mlflow_config import redact_credentials, resolve_store, sqlite_path
+from hokusai.tracking.mlflow_config import redact_credentials, require_store, resolve_store
 from hokusai.tracking.shipper import read_destination
 
 if TYPE_CHECKING:
@@ -86,11 +86,10 @@ def restore_experiment(settings: TrackingSettings, name: str) -> StoredExperimen
 
 
 def _open(settings: TrackingSettings) -> MlflowStore:
-    uri = resolve_store(settings)
-    path = sqlite_path(uri)
-    if path is not None and not path.exists():
-        msg = f"{path}: no tracking store here, expected the file of one. Name another with --tracking-uri or --config."
-        raise TrackingError(msg)
+    uri = require_store(
+        settings,
+        otherwise="no tracking store here, expected the file of one. Name another with --tracking-uri or --config.",
+    )
     from hokusai.tracking.mlflow_client import MlflowStore
 
     return MlflowStore(uri)

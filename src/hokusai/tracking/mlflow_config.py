@@ -15,12 +15,13 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from hokusai.errors import ConfigurationError
+from hokusai.errors import ConfigurationError, TrackingError
 
 __all__ = [
     "TrackingSettings",
     "default_store_uri",
     "redact_credentials",
+    "require_store",
     "resolve_store",
     "shipper_environment",
     "sqlite_path",
@@ -100,6 +101,24 @@ def sqlite_path(uri: str) -> Path | None:
     if not uri.startswith(SQLITE_PREFIX):
         return None
     return Path(uri[len(SQLITE_PREFIX) :].split("?", 1)[0])
+
+
+def require_store(settings: TrackingSettings, *, otherwise: str = "") -> str:
+    """Return the tracking URI to use, unless it is that of a file that is not there.
+
+    Args:
+        settings: Name the store.
+        otherwise: What the message says of a file that is not there.
+
+    Raises:
+        TrackingError: There is no such store.
+    """
+    uri = resolve_store(settings)
+    path = sqlite_path(uri)
+    if path is not None and not path.exists():
+        said = otherwise or "no tracking store here, expected the file of one. Name another with --tracking-uri."
+        raise TrackingError(f"{path}: {said}")
+    return uri
 
 
 def redact_credentials(uri: str) -> str:

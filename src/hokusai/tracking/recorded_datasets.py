@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hokusai.errors import DatasetNotFoundError, TrackingError
-from hokusai.tracking.mlflow_config import resolve_store, sqlite_path
+from hokusai.tracking.mlflow_config import require_store
 from hokusai.tracking.naming import DECISION_TAG, EVALUATION_TAG, MODEL_VERSION_TAG, STEP_TAG, STEPS
 
 if TYPE_CHECKING:
@@ -132,11 +132,7 @@ class RecordedDatasets:
     """
 
     def __init__(self, settings: TrackingSettings) -> None:
-        uri = resolve_store(settings)
-        path = sqlite_path(uri)
-        if path is not None and not path.exists():
-            msg = f"{path}: no tracking store here, expected the file of one. Name another with --tracking-uri."
-            raise TrackingError(msg)
+        uri = require_store(settings)
         from hokusai.tracking.mlflow_reader import MlflowReader
 
         self._reader: MlflowReader = MlflowReader(

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hokusai.errors import TrackingError
 from hokusai.tracking import naming
-from hokusai.tracking.mlflow_config import resolve_store, sqlite_path
+from hokusai.tracking.mlflow_config import require_store
 from hokusai.verification.checks import failed, ok
 
 if TYPE_CHECKING:
@@ -37,9 +36,7 @@ class EvaluationRuns:
     def artifact(self, step: str, path: str) -> bytes | None:
         """Return an artifact of a step's run, or of the parent where no step is named; None where it is not there."""
         run = self.steps.get(step) if step else self.parent
-        if run is None or path not in self.store.files_in(run.location, ""):
-            return None
-        return self.store.read_file_if_there(run.location, path)
+        return None if run is None else self.store.read_file_if_there(run.location, path)
 
 
 def find_evaluation(settings: TrackingSettings, evaluation: str) -> tuple[EvaluationRuns | None, StatementCheck]:
@@ -49,11 +46,7 @@ def find_evaluation(settings: TrackingSettings, evaluation: str) -> tuple[Evalua
         TrackingError: There is no such store.
         TrackingServerError: The store does not answer.
     """
-    uri = resolve_store(settings)
-    path = sqlite_path(uri)
-    if path is not None and not path.exists():
-        msg = f"{path}: there is no tracking store here. Name another with --tracking-uri."
-        raise TrackingError(msg)
+    uri = require_store(settings, otherwise="there is no tracking store here. Name another with --tracking-uri.")
     from hokusai.tracking.mlflow_reader import MlflowReader  # imports MLflow
 
     store = MlflowReader(uri, registry_uri=settings.registry_uri, request_seconds=settings.request_seconds)

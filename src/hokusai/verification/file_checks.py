@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hokusai.digests import file_sha256, sha256
 from hokusai.errors import ConfigurationError, DataError, JournalError
 from hokusai.provenance.decimals import fixed_decimal
+from hokusai.records import STATEMENT_FILE
 from hokusai.tracking.journal import FIRST_LINK, JournalReader
 from hokusai.tracking.operations import LogArtifact
 from hokusai.verification.checks import failed, ok
@@ -20,9 +21,19 @@ if TYPE_CHECKING:
     from hokusai.provenance.claims import DeltaClaim, Statement, Subject
     from hokusai.verification.checks import StatementCheck
 
-__all__ = ["check_delta", "check_file", "check_journal", "find_subject", "subject_sha256"]
+__all__ = ["check_delta", "check_file", "check_journal", "find_subject", "given_bytes", "subject_sha256"]
 
-_STATEMENT = "statement.json"
+
+def given_bytes(path: Path) -> bytes:
+    """Return the bytes of a file that the caller has named.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}).", source="command line") from error
 
 
 def subject_sha256(statement: Statement, name: str) -> str:
@@ -163,7 +174,7 @@ def check_journal(statement: Statement, folder: Path) -> StatementCheck:
             previous = entry.link
     except JournalError as error:
         return failed("journal", "damaged", str(error))
-    if not (isinstance(made, LogArtifact) and made.path == _STATEMENT):
+    if not (isinstance(made, LogArtifact) and made.path == STATEMENT_FILE):
         problem = f"{folder} has no line {head} with the statement after it: it is another journal, or was changed."
         return failed("journal", "another journal", problem)
     return ok("journal", f"{folder} is whole, and the statement was made where it says.")

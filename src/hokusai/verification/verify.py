@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hokusai.digests import sha256
-from hokusai.errors import ConfigurationError, TrackingServerError
+from hokusai.errors import TrackingServerError
+from hokusai.records import DELTA_FILE, ROW_SCORES_FILE
 from hokusai.tracking.journal import JOURNAL_FILE, staged_path
 from hokusai.verification.checks import Verification, failed, not_done, ok
 from hokusai.verification.claim_checks import check_claim
-from hokusai.verification.file_checks import check_delta, check_file, check_journal, find_subject
+from hokusai.verification.file_checks import check_delta, check_file, check_journal, find_subject, given_bytes
 from hokusai.verification.signatures import read_signed_statement
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from hokusai.verification.signatures import ReadStatement
 
 __all__ = ["Evidence", "verify_statement"]
-
-_DELTA, _ROW_SCORES = "delta.json", "row_scores.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +66,7 @@ def verify_statement(path: Path, evidence: Evidence | None = None) -> Verificati
     """
     evidence = evidence or Evidence()
     read = read_signed_statement(
-        _content(path), keys=evidence.keys, endorsements=evidence.endorsements, source=str(path)
+        given_bytes(path), keys=evidence.keys, endorsements=evidence.endorsements, source=str(path)
     )
     if read.statement is None:
         return Verification(source=str(path), evaluation="", claim_sha256="", signers=read.signers, checks=read.checks)
@@ -110,13 +109,6 @@ def _journal(path: Path, evaluation: str, evidence: Evidence) -> Path | None:
     return next((folder for folder in folders if (folder / JOURNAL_FILE).is_file()), None)
 
 
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}).", source="command line") from error
-
-
 def _check_evaluation(found: str, *, expected: str) -> StatementCheck:
     if found == expected:
         return ok("evaluation", f"it is about the evaluation {found}.")
@@ -139,14 +131,14 @@ def _check_delta(
     path: Path, statement: Statement, evidence: Evidence, recorded: EvaluationRuns | None
 ) -> StatementCheck:
     if evidence.delta is not None:
-        return check_delta(statement, _content(evidence.delta), source=str(evidence.delta))
-    beside = path.with_name(_DELTA)
+        return check_delta(statement, given_bytes(evidence.delta), source=str(evidence.delta))
+    beside = path.with_name(DELTA_FILE)
     if beside.is_file():
-        return check_delta(statement, _content(beside), source=str(beside))
-    content = None if recorded is None else recorded.artifact("compare_and_output_delta", _DELTA)
+        return check_delta(statement, given_bytes(beside), source=str(beside))
+    content = None if recorded is None else recorded.artifact("compare_and_output_delta", DELTA_FILE)
     if content is None:
         return not_done("delta.json", "not at hand", "no report was given (--delta), and none lies beside.")
-    return check_delta(statement, content, source=f"{_DELTA} of the run")
+    return check_delta(statement, content, source=f"{DELTA_FILE} of the run")
 
 
 def _check_scores(
@@ -155,13 +147,13 @@ def _check_scores(
     claimed = statement.predicate.claim.row_scores_sha256
     source, content = str(evidence.row_scores or ""), None
     if evidence.row_scores is not None:
-        content = _content(evidence.row_scores)
+        content = given_bytes(evidence.row_scores)
     else:
-        for beside in (path.with_name(_ROW_SCORES), staged_path(path.parent, claimed)):
+        for beside in (path.with_name(ROW_SCORES_FILE), staged_path(path.parent, claimed)):
             if content is None and beside.is_file():
-                source, content = str(beside), _content(beside)
+                source, content = str(beside), given_bytes(beside)
     if content is None and recorded is not None:
-        source, content = f"{_ROW_SCORES} of the run", recorded.artifact("evaluate_on_benchmark", _ROW_SCORES)
+        source, content = f"{ROW_SCORES_FILE} of the run", recorded.artifact("evaluate_on_benchmark", ROW_SCORES_FILE)
     if content is None:
         why = "no row scores were given (--row-scores), and none lie beside."
         return tuple(not_done(name, "not at hand", why) for name in ("row scores", "deltas", "decision"))
