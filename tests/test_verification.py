@@ -542,7 +542,7 @@ def test_a_store_that_does_not_answer_leaves_the_record_unchecked(
 
 def test_a_store_that_is_not_there_is_the_callers_mistake(evaluated: Evaluated, tmp_path: Path) -> None:
     store = TrackingSettings(uri=f"sqlite:///{tmp_path / 'none.db'}")
-    with pytest.raises(TrackingError, match="there is no tracking store here"):
+    with pytest.raises(TrackingError, match="no tracking store here"):
         verify_statement(evaluated.statement(), evaluated.evidence(store=store))
     assert list(tmp_path.iterdir()) == []
 
@@ -1016,7 +1016,7 @@ def test_an_evaluation_whose_tables_are_not_in_the_store_is_not_done_again_from_
         (("--data", "a=b", "--data", "a=c"), "--data a=c: expected NAME=FILE, every name once"),
         (("--endorsement", "new.json"), "an endorsement, and no key that is trusted"),
         (("--row-scores", "none.parquet"), "none.parquet: cannot be read (No such file or directory)"),
-        (("--tracking-uri", "sqlite:///none.db"), "there is no tracking store here"),
+        (("--tracking-uri", "sqlite:///none.db"), "no tracking store here"),
         (("--reproduce",), "--reproduce, and no store that holds the record"),
     ],
 )

@@ -15,10 +15,10 @@ from hokusai.datasets.benchmark_key import make_benchmark_key, read_benchmark_ke
 from hokusai.datasets.benchmark_split import key_commitment, split_rows
 from hokusai.datasets.content_digest import content_digest
 from hokusai.datasets.reader_process import TableReader
-from hokusai.errors import BenchmarkLedgerError, TrackingError
+from hokusai.errors import BenchmarkLedgerError
 from hokusai.steps.data_sources import DataSources
 from hokusai.steps.data_tables import typed_tables, without_personal_data
-from hokusai.tracking.mlflow_config import resolve_store, sqlite_path
+from hokusai.tracking.mlflow_config import require_store, resolve_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,11 +169,7 @@ def retire_benchmark(digest: str, *, reason: str, settings: TrackingSettings | N
 
 
 def _open(settings: TrackingSettings, *, is_made: bool = False) -> BenchmarkLedger:
-    uri = resolve_store(settings)
-    path = sqlite_path(uri)
-    if path is not None and not path.exists() and not is_made:
-        msg = f"{path}: no tracking store here, expected the file of one. Name another with --tracking-uri or --config."
-        raise TrackingError(msg)
+    uri = resolve_store(settings) if is_made else require_store(settings)
     from hokusai.tracking.mlflow_ledger import BenchmarkLedger
 
     return BenchmarkLedger(uri, registry_uri=settings.registry_uri, request_seconds=settings.request_seconds)

@@ -587,7 +587,7 @@ def test_the_run_the_store_and_the_journal_must_be_there(place: Place, tmp_path:
         audit_run(place.settings, "nobody")
     with pytest.raises(JournalError, match=r"no journal here, expected a folder with journal\.jsonl"):
         audit_run(place.settings, place.key, journal=tmp_path)
-    with pytest.raises(TrackingError, match="there is no tracking store here"):
+    with pytest.raises(TrackingError, match="no tracking store here"):
         audit_run(TrackingSettings(uri=f"sqlite:///{tmp_path / 'no.db'}"), place.key)
     assert list(tmp_path.iterdir()) == []
     elsewhere = TrackingSettings(uri=place.settings.uri, journal=tmp_path)

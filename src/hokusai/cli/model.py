@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from hokusai.cli import display, model_display
 from hokusai.cli.settings import tracking_settings
-from hokusai.errors import TrackingError
-from hokusai.tracking.mlflow_config import resolve_store, sqlite_path
+from hokusai.tracking.mlflow_config import require_store, resolve_store
 
 if TYPE_CHECKING:
     import argparse
@@ -92,9 +91,5 @@ def _open(arguments: argparse.Namespace, *, is_needed: bool = True) -> ModelRegi
     from hokusai.models.mlflow_registry import ModelRegistry
 
     settings = tracking_settings(arguments)
-    uri = resolve_store(settings)
-    path = sqlite_path(uri)
-    if path is not None and not path.exists() and is_needed:
-        msg = f"{path}: no tracking store here, expected the file of one. Name another with --tracking-uri."
-        raise TrackingError(msg)
+    uri = require_store(settings) if is_needed else resolve_store(settings)
     return ModelRegistry(uri, registry_uri=settings.registry_uri, request_seconds=settings.request_seconds)

@@ -89,7 +89,7 @@ def audit_run(
         TrackingError: There is no such store.
         JournalError: The given folder holds no journal.
     """
-    uri = require_store(settings, otherwise="there is no tracking store here. Name another with --tracking-uri.")
+    uri = require_store(settings)
     if journal is not None and not (journal / JOURNAL_FILE).is_file():
         msg = f"{journal}: no journal here, expected a folder with {JOURNAL_FILE}."
         raise JournalError(msg)

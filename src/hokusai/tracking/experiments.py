@@ -86,10 +86,7 @@ def restore_experiment(settings: TrackingSettings, name: str) -> StoredExperimen
 
 
 def _open(settings: TrackingSettings) -> MlflowStore:
-    uri = require_store(
-        settings,
-        otherwise="no tracking store here, expected the file of one. Name another with --tracking-uri or --config.",
-    )
+    uri = require_store(settings)
     from hokusai.tracking.mlflow_client import MlflowStore
 
     return MlflowStore(uri)

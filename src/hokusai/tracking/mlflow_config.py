@@ -103,12 +103,8 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(uri[len(SQLITE_PREFIX) :].split("?", 1)[0])
 
 
-def require_store(settings: TrackingSettings, *, otherwise: str = "") -> str:
+def require_store(settings: TrackingSettings) -> str:
     """Return the tracking URI to use, unless it is that of a file that is not there.
-
-    Args:
-        settings: Name the store.
-        otherwise: What the message says of a file that is not there.
 
     Raises:
         TrackingError: There is no such store.
@@ -116,8 +112,8 @@ def require_store(settings: TrackingSettings, *, otherwise: str = "") -> str:
     uri = resolve_store(settings)
     path = sqlite_path(uri)
     if path is not None and not path.exists():
-        said = otherwise or "no tracking store here, expected the file of one. Name another with --tracking-uri."
-        raise TrackingError(f"{path}: {said}")
+        msg = f"{path}: no tracking store here, expected the file of one. Name another with --tracking-uri."
+        raise TrackingError(msg)
     return uri
 
 

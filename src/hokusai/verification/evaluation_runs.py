@@ -46,7 +46,7 @@ def find_evaluation(settings: TrackingSettings, evaluation: str) -> tuple[Evalua
         TrackingError: There is no such store.
         TrackingServerError: The store does not answer.
     """
-    uri = require_store(settings, otherwise="there is no tracking store here. Name another with --tracking-uri.")
+    uri = require_store(settings)
     from hokusai.tracking.mlflow_reader import MlflowReader  # imports MLflow
 
     store = MlflowReader(uri, registry_uri=settings.registry_uri, request_seconds=settings.request_seconds)
