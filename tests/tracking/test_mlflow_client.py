@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
 from mlflow import MlflowClient
 
-from hokusai.errors import RunNotFoundError, TrackingServerError
+from hokusai.errors import RunNotFoundError, TrackingError, TrackingServerError
 from hokusai.tracking.mlflow_client import MetricPoint, MlflowStore
 from hokusai.tracking.mlflow_config import TrackingSettings, shipper_environment
 from hokusai.tracking.mlflow_names import from_mlflow_name
@@ -211,5 +212,30 @@ def test_a_run_is_found_by_id_beginning_of_id_name_and_key(store_uri: str) -> No
         assert store.find_run(name).run_id == parent
     assert [child.run_id for child in store.child_runs(store.find_run("key"))] == [earlier, later]
     assert [run.run_id for run in store.list_evaluations()] == [parent]
-    with pytest.raises(RunNotFoundError, match="nobody"):
-        store.find_run("nobody")
+    odd = ("", "%", "_", "it's", "'\"", "a`b", "back\\slash", "two\nlines", "a;b -- c", "größer")
+    for name in ("nobody", "f" * 33, *odd):
+        with pytest.raises(RunNotFoundError) as caught:
+            store.find_run(name)
+        assert caught.value.run == name
+
+
+def test_a_name_or_a_beginning_that_several_runs_share_is_refused_with_their_ids(store_uri: str) -> None:
+    store = MlflowStore(store_uri)
+    experiment = store.ensure_experiment("e", tags={})
+    names = ["it's the same"] * 2 + [f"run {number}" for number in range(15)]
+    runs = [
+        store.create_run(experiment, name=name, started_at=at, parent_id=None, tags={}) for at, name in enumerate(names)
+    ]
+    (beginning, _), *_ = Counter(run[0] for run in runs).most_common()  # seventeen ids begin with sixteen digits
+    same = {run for run in runs if run[0] == beginning}
+    for asked, expected in (("it's the same", set(runs[:2])), (beginning, same)):
+        with pytest.raises(TrackingError, match=r"names more than one run in .* Name one by its id") as refused:
+            store.find_run(asked)
+        assert {run for run in runs if run[:12] in str(refused.value)} == expected
+    # Of two with one name, the one that is not deleted is meant.
+    MlflowClient(store_uri).delete_run(runs[0])
+    assert store.find_run("it's the same").run_id == runs[1]
+    # What somebody calls a run does not make it another one.
+    MlflowClient(store_uri).update_run(runs[2], name=runs[1])
+    MlflowClient(store_uri).set_tag(runs[3], RUN_KEY_TAG, runs[1])
+    assert store.find_run(runs[1]).run_id == runs[1]

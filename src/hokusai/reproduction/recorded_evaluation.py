@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RecordedEvaluation", "find_evaluation"]
 
-_RUN_ID_LENGTH = 32
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RecordedEvaluation:
@@ -173,9 +171,7 @@ def find_evaluation(name: str, settings: TrackingSettings) -> RecordedEvaluation
     from hokusai.tracking.mlflow_reader import MlflowReader  # imports MLflow
 
     reader = MlflowReader(uri, registry_uri=settings.registry_uri, request_seconds=settings.request_seconds)
-    # By its whole id a run is found at once, and by anything else in the list of all runs.
-    by_id = reader.runs_with_ids([name]) if len(name) == _RUN_ID_LENGTH and name.isalnum() else ()
-    found = by_id[0] if by_id else reader.find_anywhere(name)
+    found = reader.find_anywhere(name)
     if found is None:
         raise RunNotFoundError(name, store=reader.uri)
     key = found.tags.get(EVALUATION_TAG, "")

@@ -44,7 +44,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 from sqlalchemy.exc import SQLAlchemyError
 
-from hokusai.errors import RunNotFoundError, TrackingServerError
+from hokusai.errors import RunNotFoundError, TrackingError, TrackingServerError
 from hokusai.process_environment import lent_variables
 from hokusai.records import MODEL_MANIFEST_TAG, MODEL_SHA256_TAG
 from hokusai.tracking.mlflow_config import TrackingSettings, redact_credentials, shipper_environment, sqlite_path
@@ -96,6 +96,8 @@ _TEXTS_PER_REQUEST = 100
 # A request may have a million bytes; a thousand metrics with the longest names take less than the rest.
 _BYTES_PER_REQUEST = 500_000
 _DATASET_DIGEST_LENGTH = 36
+_RUN_ID_LENGTH = 32
+_RUNS_SHOWN = 4
 _COLUMN_TYPES = {"int64": "long", "double": "double", "bool": "boolean"}
 _TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
 _TRANSIENT_CODES = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
@@ -649,17 +651,16 @@ class MlflowStore:
         return tuple(stored_run(run) for run in parents[:limit])
 
     def find_run(self, name: str) -> StoredRun:
-        """Return the run with this id, first characters of an id, name or key.
+        """Return the run with this id, key, name, or first characters of an id.
 
         Raises:
             RunNotFoundError: There is none.
+            TrackingError: Several have this name, or an id that begins so.
         """
-        with self._translated():
-            experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
-            for run in self._search(experiments, "", limit=10_000):
-                if run.info.run_id.startswith(name) or name in (run.info.run_name, run.data.tags.get(RUN_KEY_TAG)):
-                    return stored_run(run)
-        raise RunNotFoundError(name, store=self.uri)
+        found = self._find_named(name, view=ViewType.ACTIVE_ONLY)
+        if found is None:
+            raise RunNotFoundError(name, store=self.uri)
+        return stored_run(found)
 
     def child_runs(self, run: StoredRun) -> tuple[StoredRun, ...]:
         """Return the children of a run in the order of their start; steps of one millisecond in their own order."""
@@ -698,6 +699,33 @@ class MlflowStore:
             token = page.token
             if not token:
                 return experiments
+
+    def _find_named(self, name: str, *, view: int) -> MlflowRun | None:
+        """Return the run with this id, key, name, or first characters of an id; one that is not deleted before others.
+
+        A key that several runs have is one evaluation's: the newest is taken, and who compares runs says that it is
+        doubled. A name or beginning that several share is nobody's.
+
+        Raises:
+            TrackingError: Several runs have this name, or an id that begins so.
+        """
+        quote = '"' if "'" in name else "'"
+        if quote in name:
+            return None  # MLflow's filters cannot ask for it
+        by_id = [f"attributes.run_id LIKE '{name}%'"] if re.fullmatch("[0-9a-f]{1,32}", name) else []
+        by_name = [f"{field} = {quote}{name}{quote}" for field in (f"tags.`{RUN_KEY_TAG}`", "attributes.run_name")]
+        found: list[MlflowRun] = []
+        with self._translated():
+            ids = [str(experiment.experiment_id) for experiment in self._search_experiments(view)]
+            for condition in by_id + by_name if len(name) == _RUN_ID_LENGTH else by_name + by_id:
+                found = found or (self._search(ids, condition, view=view) if ids else [])
+        found = [run for run in found if run.info.lifecycle_stage == "active"] or found
+        if len(found) > 1 and any(run.data.tags.get(RUN_KEY_TAG) != name for run in found):
+            shown = "; ".join(f"{run.info.run_id[:12]} ({run.info.run_name})" for run in found[:_RUNS_SHOWN])
+            more = "; and others" if len(found) > _RUNS_SHOWN else ""
+            msg = f"{name!r} names more than one run in {self.uri}: {shown}{more}. Name one by its id."
+            raise TrackingError(msg)
+        return found[0] if found else None
 
     def _search(
         self, experiment_ids: list[str], condition: str, *, limit: int = 1000, view: int = ViewType.ACTIVE_ONLY

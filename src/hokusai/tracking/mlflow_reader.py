@@ -27,7 +27,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 from hokusai.digests import file_sha256
 from hokusai.errors import TrackingServerError
 from hokusai.tracking.mlflow_client import MetricPoint, MlflowStore
-from hokusai.tracking.naming import EVALUATION_TAG, RUN_KEY_TAG
+from hokusai.tracking.naming import EVALUATION_TAG
 from hokusai.tracking.recorded_facts import MetricPoints
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ GONE = ("", 0)
 """SHA-256 and size of a file that is listed and cannot be had."""
 
 _POINTS_PER_REQUEST = 25_000
-_RUNS_SEARCHED = 10_000
 _IDS_PER_REQUEST = 100
 # Of a file that is gone, servers and object stores say different things; of a failure that passes, one of these.
 _PASSING = re.compile(
@@ -146,20 +145,13 @@ class MlflowReader(MlflowStore):
     """Reads one MLflow tracking store with its registry; see the module."""
 
     def find_anywhere(self, name: str) -> FoundRun | None:
-        """Return the run with this id, first characters of an id, name or key, deleted ones included, or None.
+        """Return the run with this id, key, name, or first characters of an id, deleted ones included, or None.
 
-        Of several the newest is taken, and one that is not deleted before one that is.
+        Raises:
+            TrackingError: Several have this name, or an id that begins so.
         """
-        with self._translated():
-            ids = self._every_experiment()
-            found: list[MlflowRun] = []
-            if ids and "'" not in name:
-                found = self._search(ids, f"tags.`{RUN_KEY_TAG}` = '{name}'", view=ViewType.ALL)
-            if ids and not found:
-                every = self._search(ids, "", limit=_RUNS_SEARCHED, view=ViewType.ALL)
-                found = [run for run in every if run.info.run_id.startswith(name) or run.info.run_name == name]
-        active = [run for run in found if run.info.lifecycle_stage == "active"]
-        return _found_run((active or found)[0]) if found else None
+        found = self._find_named(name, view=ViewType.ALL)
+        return _found_run(found) if found else None
 
     def runs_of(self, evaluation: str, *, known_ids: Collection[str]) -> tuple[FoundRun, ...]:
         """Return every run that belongs to an evaluation, deleted ones included.
