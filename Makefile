@@ -16,6 +16,9 @@ DATA := $(VENV)/installed-data
 LOCK := $(VENV)/lock
 COMPILE := $(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
+# The tests start hundreds of processes; without its bytecode each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test campaign browser lint bench calibrate docs lock schema reference clean
 

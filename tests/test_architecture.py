@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import json
@@ -10,15 +11,18 @@ import re
 import subprocess
 import sys
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import hokusai
 from hokusai import errors
 from hokusai.tracking.naming import STEPS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(hokusai.__file__).parent
@@ -33,8 +37,8 @@ def module_name(path: Path) -> str:
 
 
 def python(code: str, *arguments: str, cwd: Path) -> str:
-    """Run code in a fresh interpreter and return what it prints."""
-    command = [sys.executable, "-c", code, *arguments]
+    """Run code in a fresh interpreter, which keeps nothing of what it compiles, and return what it prints."""
+    command = [sys.executable, "-B", "-c", code, *arguments]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -161,16 +165,19 @@ def test_a_list_of_public_names_is_complete_and_true(path: Path) -> None:
     assert all(hasattr(module, name) for name in public)
     # Private to the package may still be used across modules; a public class or function that is made here is listed.
     tree = TREES[path.relative_to(PACKAGE)]
-    used_elsewhere = {
-        alias.name
-        for other, others in TREES.items()
-        if other != path.relative_to(PACKAGE)
-        for node in ast.walk(others)
-        if isinstance(node, ast.ImportFrom) and node.module == module_name(path)
-        for alias in node.names
-    }
     made_here = {node.name for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
-    assert made_here & used_elsewhere <= set(public)
+    assert made_here & imported_names()[module_name(path)] <= set(public)
+
+
+@functools.cache
+def imported_names() -> Mapping[str, set[str]]:
+    """Return by module the names that any module of the package imports from it."""
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    for tree in TREES.values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names[node.module] |= {alias.name for alias in node.names}
+    return names
 
 
 def test_every_public_name_of_the_package_can_be_had() -> None:
