@@ -193,11 +193,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SLOW_PAGES = {
     "console": {
         *("docs/checks.md", "docs/contracts.md", "docs/datasets.md", "docs/experiments.md", "docs/mlflow-setup.md"),
-        *("docs/models.md", "docs/outages.md", "docs/own-pipelines.md"),
+        *("docs/models.md", "docs/outages.md", "docs/own-pipelines.md", "docs/verify.md"),
     },
     "python": {
         *("docs/analysing-runs.md", "docs/data.md", "docs/datasets.md", "docs/formats/manifest.md"),
-        *("docs/formats/row-scores.md", "docs/models.md", "docs/own-pipelines.md"),
+        *("docs/formats/row-scores.md", "docs/models.md", "docs/own-pipelines.md", "docs/verify.md"),
     },
 }
 

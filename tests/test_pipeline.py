@@ -610,6 +610,7 @@ def test_a_baseline_model_is_compared_with_by_any_address(
     assert list(Path.cwd().iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_baseline_model_is_fetched_from_a_server(mlflow_server_process: Any, tmp_path: Path) -> None:
     name = f"baseline-{tmp_path.name}"
     config = penguins(tmp_path)

@@ -603,6 +603,7 @@ def test_an_evaluation_is_clean_in_a_file(mlflow_store: MlflowAddress, tmp_path:
     _evaluate_and_audit(mlflow_store.uri, tmp_path / "journals")
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_clean_on_a_server(mlflow_server: MockMlflowServer, tmp_path: Path) -> None:
     settings, key = _evaluate_and_audit(mlflow_server.uri, tmp_path / "journals")
     with closing(sqlite3.connect(mlflow_server.store_uri.removeprefix("sqlite:///"))) as connection, connection:

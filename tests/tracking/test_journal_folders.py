@@ -503,7 +503,7 @@ assert prune_journals(settings, now=datetime(2100, 1, 1, tzinfo=UTC))[0].is_remo
 """
 
 
-@pytest.mark.parametrize("survived", [0, 1, 3, 5])
+@pytest.mark.parametrize("survived", [0, 3, *(pytest.param(left, marks=pytest.mark.slow) for left in (1, 5))])
 def test_a_pruning_that_is_killed_at_any_removal_leaves_a_whole_journal_or_is_finished_by_the_next(
     survived: int, shipped: Path, settings: TrackingSettings
 ) -> None:

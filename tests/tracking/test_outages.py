@@ -100,7 +100,7 @@ SCRIPTS: dict[str, tuple[Fault, ...]] = {
 
 
 # The others run with the slow tests.
-EVERY_TIME = {"down", "all kinds at random"}
+EVERY_TIME = {"all kinds at random"}
 
 
 @pytest.fixture(scope="module")

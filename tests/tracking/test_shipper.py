@@ -253,8 +253,15 @@ class InterruptedStore:
         return call
 
 
-@pytest.mark.parametrize("forget", [False, True], ids=["the same shipper goes on", "another shipper takes over"])
-@pytest.mark.parametrize("after", [False, True], ids=["request lost", "answer lost"])
+@pytest.mark.parametrize(
+    ("after", "forget"),
+    [
+        pytest.param(False, False, id="request lost, the same shipper goes on"),
+        pytest.param(False, True, id="request lost, another shipper takes over", marks=pytest.mark.slow),
+        pytest.param(True, False, id="answer lost, the same shipper goes on", marks=pytest.mark.slow),
+        pytest.param(True, True, id="answer lost, another shipper takes over"),
+    ],
+)
 def test_an_interruption_at_any_call_loses_nothing_and_doubles_nothing(
     sqlite_uri: str, record_evaluation: Callable[..., Path], tmp_path: Path, *, after: bool, forget: bool
 ) -> None:
