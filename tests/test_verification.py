@@ -25,7 +25,7 @@ from hokusai.config import load_config
 from hokusai.datasets.reader_process import TableReader
 from hokusai.datasets.tables import read_table
 from hokusai.digests import canonical_json, sha256
-from hokusai.errors import ConfigurationError, TrackingError
+from hokusai.errors import ConfigurationError, TrackingError, TrackingServerError
 from hokusai.models.mlflow_registry import ModelRegistry
 from hokusai.pipeline import evaluate_contribution
 from hokusai.provenance.claims import ClaimedGuard, StatementOrigin, SubjectDigests, UnclaimedMetric
@@ -33,6 +33,7 @@ from hokusai.provenance.key_rotation import endorse
 from hokusai.provenance.signing_keys import make_key, new_key, read_signing_key, read_verifying_key
 from hokusai.provenance.statement import claim_sha256
 from hokusai.provenance.statement_files import open_statement, statement_file
+from hokusai.provenance.zk_output import public_inputs_hash
 from hokusai.records import EvaluationIdentity
 from hokusai.reproduction.reproduced_claim import check_by_reproduction
 from hokusai.steps.delta_settings import DeltaSettings
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 BASE, DREAM, BENCHMARK = (pd.read_csv(penguins_folder() / f"{name}.csv") for name in ("base", "dream", "benchmark"))
 WORDS = "a long passphrase"
 IN_STORE = ("run", "parameters", "metrics", "tags", "datasets", "artifacts", "models", "record")
-OFFLINE = ("signature", "format", "claim", "delta.json", "row scores", "deltas", "decision")
+OFFLINE = ("signature", "format", "claim", "delta.json", "zk output", "row scores", "deltas", "decision")
 
 
 # --- a store with two evaluations ------------------------------------------------------------------------------------
@@ -274,7 +275,28 @@ def test_an_endorsed_key_is_trusted_like_the_one_that_endorses_it(evaluated: Eva
     assert (found.verdict, found.signers) == ("holds", (signer.key_id,))
     stranger = endorse(signer, by=make_key())
     found = verify_statement(evaluated.statement(), Evidence(keys=[first.public], endorsements=[stranger]))
-    assert failures(found) == {"signature": "unknown key"}
+    assert failures(found) == {"signature": "endorsement"}
+
+
+def test_of_several_endorsements_the_bad_one_is_named(evaluated: Evaluated) -> None:
+    first, second = make_key(), make_key()
+    endorsements = [endorse(second.public, by=first), b"hello"]
+    found = verify_statement(evaluated.statement(), Evidence(keys=[first.public], endorsements=endorsements))
+    assert failures(found) == {"signature": "endorsement"}
+    assert "endorsement 2: refused (not JSON)" in check_of(found, "signature").detail
+
+
+def test_of_two_evaluations_in_one_folder_each_finds_its_own_report(evaluated: Evaluated, tmp_path: Path) -> None:
+    for report, name, statement in (
+        (evaluated.dream, "delta.json", "statement.json"),
+        (evaluated.torgersen, "second.json", "second.statement.json"),
+    ):
+        shutil.copy(report.identity.delta_file, tmp_path / name)
+        shutil.copy(evaluated.statement(report), tmp_path / statement)
+    for statement, name in (("statement.json", "delta.json"), ("second.statement.json", "second.json")):
+        found = verify_statement(tmp_path / statement, evaluated.evidence())
+        assert (found.ok, check_of(found, "delta.json").state) == (True, "ok"), found
+        assert str(tmp_path / name) in check_of(found, "delta.json").detail
 
 
 # --- signatures ------------------------------------------------------------------------------------------------------
@@ -384,6 +406,37 @@ def test_a_journal_with_an_edited_line_is_damaged(evaluated: Evaluated, alone: P
     assert failures(verify_statement(alone, evaluated.evidence())) == {"journal": "damaged"}
 
 
+def journal_copy(evaluated: Evaluated, folder: Path) -> Path:
+    """Copy the journal with its files into a folder."""
+    own = evaluated.statement().parent
+    shutil.copytree(own / "artifacts", folder / "artifacts")
+    return Path(shutil.copy(own / "journal.jsonl", folder))
+
+
+def test_a_statement_signed_by_another_key_is_still_the_one_of_its_journal(
+    evaluated: Evaluated, tmp_path: Path
+) -> None:
+    journal_copy(evaluated, tmp_path)
+    (tmp_path / "statement.json").write_bytes(statement_file(evaluated.opened(), keys=[make_key()]))
+    assert check_of(verify_statement(tmp_path / "statement.json"), "journal").state == "ok"
+    (tmp_path / "artifacts" / sha256(evaluated.statement().read_bytes())).unlink()
+    assert failures(verify_statement(tmp_path / "statement.json")) == {"journal": "another statement"}
+
+
+def test_a_journal_that_goes_on_otherwise_than_the_verifiers_own_is_found(evaluated: Evaluated, alone: Path) -> None:
+    journal = journal_copy(evaluated, alone.parent)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[-1] = lines[-1].replace(b'"time":1', b'"time":2', 1)
+    journal.write_bytes(b"".join(lines))
+    store = TrackingSettings(uri=f"sqlite:///{evaluated.folder / 'mlflow.db'}", journal=evaluated.folder / "journals")
+    found = verify_statement(alone, evaluated.evidence(store=store))
+    assert failures(found) == {"journal": "several journals"}
+    # The record was compared with the own one, and nothing is wrong with it.
+    assert "compared with the journal" in check_of(found, "record").detail
+    shutil.copy(evaluated.statement().with_name("journal.jsonl"), alone.parent)
+    assert verify_statement(alone, evaluated.evidence(store=store)).ok
+
+
 # --- what was edited in MLflow ---------------------------------------------------------------------------------------
 
 
@@ -450,7 +503,27 @@ def test_every_edited_file_in_the_store_is_found_and_named(
         "environment.json",
     ]
     assert "the run has another statement than this one" in claimed[1]
-    assert "none of its files is the claimed model" in check_of(found, "models").findings[0]
+    claimed_model = f"model.skops: claimed {evaluated.claim.model_sha256}, found {sha256(b'other')}"
+    assert f"changed: hokusai-penguins 1: {claimed_model}" in check_of(found, "models").findings
+
+
+def test_the_original_beside_a_swapped_model_does_not_save_it(
+    evaluated: Evaluated, copied: StoreCopy, alone: Path
+) -> None:
+    evaluation, claimed = evaluated.dream.identity.evaluation, evaluated.claim.model_sha256
+    (original,) = [
+        file for file in copied.folder.glob("mlartifacts/**/model.skops") if sha256(file.read_bytes()) == claimed
+    ]
+    shutil.copy(original, original.with_name("old.skops"))
+    copied.edit_artifact(evaluation, "model.skops", b"other")
+    found = verify_statement(alone, evaluated.evidence(store=copied.settings))
+    findings = check_of(found, "models").findings
+    assert f"changed: hokusai-penguins 1: model.skops: claimed {claimed}, found {sha256(b'other')}" in findings
+    assert f"changed: hokusai-penguins 1: old.skops: claimed no such file, found {claimed}" in findings
+    # A list of the folder's files that was made to fit hides the added one, and not what would be loaded.
+    (original.parent / "hokusai-manifest.json").unlink()
+    found = verify_statement(alone, evaluated.evidence(store=copied.settings))
+    assert any("model.skops: claimed" in finding for finding in check_of(found, "models").findings)
 
 
 @pytest.mark.parametrize(
@@ -458,14 +531,35 @@ def test_every_edited_file_in_the_store_is_found_and_named(
     [
         ("UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = ?", ":load_baseline_model", "missing"),
         ("UPDATE runs SET status = 'FAILED' WHERE run_uuid = ?", "", "not finished"),
+        ("UPDATE tags SET value = 'a' WHERE key = 'hokusai.step' AND run_uuid = ?", STEP_4, "changed"),
+        ("UPDATE tags SET value = 'a' WHERE key = 'hokusai.run_key' AND run_uuid = ?", STEP_4, "changed"),
+        ("UPDATE tags SET value = 'a' WHERE key = 'mlflow.parentRunId' AND run_uuid = ?", STEP_4, "changed"),
     ],
 )
-def test_a_run_that_is_gone_or_has_failed_is_found(
+def test_a_run_that_is_gone_or_another_or_has_failed_is_found(
     evaluated: Evaluated, copied: StoreCopy, alone: Path, sql: str, step: str, reason: str
 ) -> None:
     copied.edit(sql, copied.run_id(evaluated.dream.identity.evaluation + step))
     found = verify_statement(alone, evaluated.evidence(store=copied.settings))
     assert failures(found)["run"] == reason, found
+
+
+@pytest.mark.parametrize("kept", ["hokusai.step", "hokusai.run_key"])
+def test_a_copied_run_of_a_step_is_found(evaluated: Evaluated, copied: StoreCopy, alone: Path, kept: str) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(str(copied.settings.uri))
+    run = client.get_run(copied.run_id(evaluated.dream.identity.evaluation + STEP_5))
+    tags = {name: value for name, value in run.data.tags.items() if name not in {"hokusai.step", "hokusai.run_key"}}
+    copy = client.create_run(run.info.experiment_id, tags={**tags, kept: run.data.tags[kept]})
+    found = verify_statement(alone, evaluated.evidence(store=copied.settings))
+    assert failures(found)["run"] == "doubled", found
+    (finding,) = check_of(found, "run").findings
+    assert run.info.run_id in finding
+    assert copy.info.run_id in finding
+    # A shipper that has made a run twice deletes one of them.
+    client.delete_run(copy.info.run_id)
+    assert check_of(verify_statement(alone, evaluated.evidence(store=copied.settings)), "run").state == "ok"
 
 
 def test_what_no_digest_covers_is_found_with_the_journal(evaluated: Evaluated, copied: StoreCopy, alone: Path) -> None:
@@ -527,7 +621,7 @@ def test_an_evaluation_that_is_gone_or_there_twice_is_found(
     assert failures(found) == {"run": "missing"}
 
 
-def test_a_store_that_does_not_answer_leaves_the_record_unchecked(
+def test_a_named_store_that_does_not_answer_is_an_error_and_no_result(
     evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -536,8 +630,17 @@ def test_a_store_that_does_not_answer_leaves_the_record_unchecked(
     # As every command does it; MLflow alone tries again for minutes.
     for name, value in shipper_environment(store).items():
         monkeypatch.setenv(name, value)
-    found = verify_statement(evaluated.statement(), evaluated.evidence(store=store))
-    assert (found.ok, check_of(found, "run").reason) == (True, "unreachable")
+    with pytest.raises(TrackingServerError, match="cannot be reached"):
+        verify_statement(evaluated.statement(), evaluated.evidence(store=store))
+
+
+@pytest.mark.parametrize("quoted", ["x' OR tags.`a` = 'b", 'x" OR tags.`a` != "b', "'\" OR tags.`a` != '\""])
+def test_a_quote_in_what_is_searched_for_changes_no_search(copied: StoreCopy, quoted: str) -> None:
+    from hokusai.tracking.mlflow_reader import MlflowReader
+
+    store = MlflowReader(str(copied.settings.uri))
+    assert store.runs_of(quoted, known_ids=()) == ()
+    assert store.versions_of("0" * 32, keys=[("hokusai.evaluation", quoted)]) == ()
 
 
 def test_a_store_that_is_not_there_is_the_callers_mistake(evaluated: Evaluated, tmp_path: Path) -> None:
@@ -627,6 +730,41 @@ def test_the_last_digits_may_differ_as_processors_do(forgery: Forgery) -> None:
     assert forgery.verify(forgery.with_delta(standard_error=error + Decimal("1e-12"))).ok
 
 
+@pytest.mark.parametrize("key", ["x' OR tags.`a` = 'b", "../elsewhere", ".hidden", "", "e\n"])
+def test_a_key_that_would_be_a_filter_or_a_path_is_refused(forgery: Forgery, key: str) -> None:
+    record = dataclasses.replace(forgery.statement.predicate.record, evaluation=key)
+    assert failures(forgery.verify(forgery.claim, record=record)) == {"format": "wrong value"}
+
+
+def test_a_statement_with_one_other_field_is_not_the_one_of_its_journal(
+    evaluated: Evaluated, forgery: Forgery, tmp_path: Path
+) -> None:
+    journal_copy(evaluated, tmp_path)
+    assert forgery.verify(forgery.claim).ok
+    found = forgery.verify(forgery.with_contributor(contributor="somebody else"))
+    assert failures(found) == {"journal": "another statement"}
+
+
+def test_a_file_of_the_claimed_bytes_whose_content_is_another_is_not_called_the_table(
+    evaluated: Evaluated, forgery: Forgery, tmp_path: Path
+) -> None:
+    evil = tmp_path / "evil.csv"
+    DREAM.to_csv(evil, index=False)
+    named, digest = "datasets/base/base", sha256(evil.read_bytes())
+    subjects = tuple(
+        dataclasses.replace(each, digest=dataclasses.replace(each.digest, sha256=digest))
+        if each.name == named
+        else each
+        for each in forgery.statement.subject
+    )
+    forgery.verify_statement(dataclasses.replace(forgery.statement, subject=subjects))
+    found = verify_statement(tmp_path / "statement.json", evaluated.evidence(files={"base": evil}))
+    check = check_of(found, "file")
+    assert (check.state, check.reason) == ("not done", "content not checked")
+    honest = verify_statement(evaluated.statement(), evaluated.evidence(files={"base": penguins_folder() / "base.csv"}))
+    assert "the bytes and the content that are claimed" in check_of(honest, "file").detail
+
+
 def test_a_metric_that_is_left_out_or_called_undefined_is_found(forgery: Forgery) -> None:
     claim = forgery.claim
     fewer = dataclasses.replace(claim, deltas=claim.deltas[:-1])
@@ -645,7 +783,17 @@ def test_a_report_that_says_something_else_than_its_own_statement_is_found(forge
     document = json.loads(forgery.delta)
     document["deltas"][0]["gain_upper"] = 0.5
     document["undefined"] = []
-    document["decision"]["outcome"] = "reject"
+    document["answer_step"] = 0.01
+    document["deltas"][1] |= {"role": "guard", "unit": "label unit", "higher_is_better": False, "gain": 0.5}
+    document["decision"] |= {
+        "outcome": "reject",
+        "number": 1,
+        "rule_sha256": "00" * 32,
+        "minimum_gain": 0.1,
+        "confidence": 0.9,
+        "is_exploratory": False,
+        "guards": [{"metric": "f1", "margin": 0.1, "verdict": "kept"}],
+    }
     content = json.dumps(document).encode()
     (tmp_path / "delta.json").write_bytes(content)
     subjects = tuple(
@@ -655,7 +803,21 @@ def test_a_report_that_says_something_else_than_its_own_statement_is_found(forge
     found = forgery.verify_statement(dataclasses.replace(forgery.statement, subject=subjects))
     assert failures(found) == {"delta.json": "contradiction"}
     named = check_of(found, "delta.json").findings
-    assert [finding.split(": ")[0] for finding in named] == ["outcome", "undefined", "accuracy of the control"]
+    assert [finding.split(" is ")[0] for finding in named[-5:]] == [
+        "accuracy of the control: gain_upper",
+        *(f"balanced_accuracy of the control: {name}" for name in ("unit", "higher_is_better", "role", "gain")),
+    ]
+    assert sorted(finding.split(": ")[0] for finding in named[:-5]) == [
+        "confidence",
+        "decision number",
+        "guards",
+        "is_exploratory",
+        "minimum_gain",
+        "outcome",
+        "rounding",
+        "rule",
+        "undefined",
+    ]
     (tmp_path / "delta.json").write_bytes(b"[]")
     subjects = tuple(
         dataclasses.replace(each, digest=SubjectDigests(sha256=sha256(b"[]"))) if each.name == "delta.json" else each
@@ -663,6 +825,53 @@ def test_a_report_that_says_something_else_than_its_own_statement_is_found(forge
     )
     found = forgery.verify_statement(dataclasses.replace(forgery.statement, subject=subjects))
     assert "is no report" in check_of(found, "delta.json").detail
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda it: it["delta_computation"].update(delta_one_score=0.99), "delta_computation.delta_one_score"),
+        (lambda it: it["contributors"][0].update(wallet_address="0x" + "0" * 40), "contributors[0].wallet_address"),
+        (lambda it: it["contributors"][0].update(weight=0.5), "contributors[0].weight"),
+        (lambda it: it["metadata"].update(pipeline_run_id="another"), "metadata.pipeline_run_id"),
+        (lambda it: it["attestation"].update(hash_tree_root="00" * 32), "attestation.hash_tree_root"),
+        (lambda it: it["models"]["new"].update(model_hash="00" * 32), "models.new.model_hash"),
+        (lambda it: it.update(more=True), "more"),
+    ],
+)
+def test_a_document_for_token_tools_that_says_something_else_is_found(
+    evaluated: Evaluated, alone: Path, change: Callable[[dict[str, Any]], None], where: str
+) -> None:
+    report = evaluated.dream.statement
+    assert report is not None
+    assert report.zk_output is not None
+    shutil.copy(evaluated.dream.identity.delta_file, alone.parent)
+    document = json.loads(report.zk_output.read_bytes())
+    change(document)
+    inputs = {name: value for name, value in document.items() if name != "attestation"}
+    document["attestation"]["public_inputs_hash"] = public_inputs_hash(inputs)
+    file = alone.with_name(report.zk_output.name)
+    file.write_text(json.dumps(document, sort_keys=True, separators=(",", ":")), encoding="utf-8")
+    found = verify_statement(alone, evaluated.evidence())
+    assert failures(found) == {"zk output": "contradiction"}
+    assert any(finding.startswith(f"{where}: it is") for finding in check_of(found, "zk output").findings)
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[", b"[]", b'{"contributors": 1, "models": {"baseline": 1, "new": 1}}'])
+def test_what_is_no_document_for_token_tools_fails_by_its_name(
+    evaluated: Evaluated, alone: Path, content: bytes
+) -> None:
+    report = evaluated.dream.statement
+    assert report is not None
+    assert report.zk_output is not None
+    file = alone.with_name(report.zk_output.name)
+    file.write_bytes(content)
+    found = verify_statement(alone, evaluated.evidence())
+    assert check_of(found, "zk output").reason == "no report"
+    shutil.copy(evaluated.dream.identity.delta_file, alone.parent)
+    found = verify_statement(alone, evaluated.evidence())
+    assert failures(found) == {"zk output": "contradiction"}
+    assert f"{file} is no such document" in check_of(found, "zk output").detail
 
 
 def test_another_outcome_does_not_follow_by_the_rule(forgery: Forgery) -> None:
@@ -754,7 +963,7 @@ def test_a_rule_that_was_changed_is_no_rule_or_another_one(forgery: Forgery) -> 
 def test_row_scores_of_other_seeds_are_not_of_this_evaluation(forgery: Forgery) -> None:
     seeds = dataclasses.replace(forgery.claim.seeds, control=(7,))
     found = forgery.verify(dataclasses.replace(forgery.claim, seeds=seeds))
-    assert failures(found) == {"deltas": "other row scores"}
+    assert failures(found) == {"claim": "contradiction", "deltas": "other row scores"}
     assert check_of(found, "deltas").findings == ("the control's seeds are 0, and the claimed ones 7",)
 
 
@@ -841,9 +1050,12 @@ def test_deltas_and_decision_are_computed_again_from_the_row_scores(
     contribution = BASE.head(20) if flags.pop("nothing new", False) else DREAM
     report, statement = rehearse(tmp_path, contribution, benchmark=benchmark, **flags)
     found = verify_statement(statement)
-    assert states(found) == dict.fromkeys(OFFLINE, "ok") | {"signature": "not done", "run": "not done"}, found
     # Token tools know classifiers alone, and whoever expects their document is told.
     has_document = not flags.get("data.label")
+    expected = dict.fromkeys(OFFLINE, "ok") | {"signature": "not done", "run": "not done"}
+    if not has_document:
+        del expected["zk output"]
+    assert states(found) == expected, found
     display.print_report(report)
     printed = capsys.readouterr().out
     assert [*tmp_path.glob("delta_output_zk_*")] == ([tmp_path / "delta_output_zk_e.json"] if has_document else [])

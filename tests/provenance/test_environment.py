@@ -137,6 +137,7 @@ def test_a_package_that_is_installed_twice_is_the_one_that_python_imports(
 
 def test_what_is_left_of_a_package_that_was_removed_does_not_count(packages_of: Path) -> None:
     (packages_of / "gone-1.0.dist-info").mkdir()
+    installed(packages_of, "~ere", "1.0")
     installed(packages_of, "here", "1.0")
     assert [package.name for package in capture_environment().packages] == ["here"]
 
@@ -279,6 +280,11 @@ def test_what_is_captured_twice_is_the_same_bytes(environment: Environment) -> N
         ({"packages": [{"name": "a"}]}, "version"),
         ({"utc_offset_seconds": "0"}, "utc_offset_seconds"),
         ({"processor": None}, "processor"),
+        ({"packages": [{"name": "a", "version": "1\n--no-index"}]}, "expected a name like"),
+        ({"packages": [{"name": "a @ file:///b #", "version": "1"}]}, "expected a name like"),
+        ({"packages": [{"name": "a", "version": "1", "origin": "archive", "revision": "\n-e ."}]}, "one line of text"),
+        ({"python_version": "3\u20281"}, "one line of text"),
+        ({"variables": {"TZ\x1b[2J": "UTC"}}, "one line of text"),
     ],
 )
 def test_what_is_no_environment_is_refused(change: dict[str, object], problem: str, environment: Environment) -> None:

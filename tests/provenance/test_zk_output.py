@@ -126,6 +126,12 @@ def test_contributors_have_weights_that_are_one_together_and_wallets_where_they_
     assert (both["data_hash"], both["data_manifest"]["row_count"]) == (root, 120)
     assert (both["contributor_weights"], both["contributed_samples"], both["total_samples"]) == (1.0, 60, 168)
     assert both["validation_status"] == "unknown"
+    for kept, in_benchmark, status in ((60, 1, "unknown"), (0, 80, "invalid")):
+        base, offered, *others = report.counts
+        assert offered.name == "dream"
+        counts = (base, replace(offered, kept=kept, in_benchmark=in_benchmark), *others)
+        changed = written(replace(report, counts=counts), statement)
+        assert changed["contributors"][0]["validation_status"] == status
     assert "/home/somebody" not in json.dumps(document)
 
 

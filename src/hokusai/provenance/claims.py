@@ -6,9 +6,10 @@ measures it, whenever and wherever. What is true of this one evaluation alone is
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from decimal import Decimal  # noqa: TC003  (a document is read by these annotations)
-from typing import Literal
+from typing import Annotated, Literal
 
 from hokusai.provenance.typed_documents import LEFT_OUT, Sha256
 from hokusai.records import Arm, DatasetContext, MetricRole, Outcome  # noqa: TC001  (likewise)
@@ -25,6 +26,7 @@ __all__ = [
     "ClaimedSeeds",
     "DeltaClaim",
     "DeltaPredicate",
+    "EvaluationKey",
     "IntervalMethod",
     "RecordedParameters",
     "Statement",
@@ -39,6 +41,8 @@ STATEMENT_TYPE: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io
 PREDICATE_TYPE: Literal["urn:hokusai:delta:v1"] = "urn:hokusai:delta:v1"
 """Names what the predicate means; a name, no address."""
 IntervalMethod = Literal["influence-t", "no-discordant-row", "none"]
+EvaluationKey = Annotated[str, re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)]
+"""The key names folders and is searched for in stores: no path, no quote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +280,7 @@ class StatementRecord:
     """
 
     project: str
-    evaluation: str
+    evaluation: EvaluationKey
     decision_number: int | None
     origin: StatementOrigin
 

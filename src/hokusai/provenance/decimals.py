@@ -15,9 +15,9 @@ __all__ = ["PLACES", "decimal_text", "fixed_decimal", "fixed_difference", "read_
 PLACES = 12
 """Digits after the point."""
 _STEP = Decimal(1).scaleb(-PLACES)
-# The largest float has 309 digits before the point.
+# The largest float has 309 digits before the point, and so has the difference of two.
 _EXACT = Context(prec=400, rounding=ROUND_HALF_EVEN)
-_FIXED = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]{12}", re.ASCII)
+_FIXED = re.compile(r"-?(?:0|[1-9][0-9]{0,308})\.[0-9]{12}", re.ASCII)
 
 
 def fixed_decimal(value: float) -> Decimal:

@@ -15,7 +15,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Mapping  # noqa: TC003  (what reads an environment asks for its annotations)
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
@@ -25,7 +25,7 @@ from hokusai.errors import InvalidFactError
 from hokusai.provenance.processor import Processor, describe_processor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "ENVIRONMENT_FORMAT",
@@ -117,6 +117,9 @@ VARIABLES_OF_FOLDERS = (
 _IS_SET = "(set)"
 # Numbers, words and lists of them. Anything else, such as a path, counts as set and is not shown.
 _SHOWN = re.compile(r"[A-Za-z0-9_.,:=@+{}()* -]{0,100}")
+# What may stand in a list for pip: no space, no address, no option.
+_PACKAGE_NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_PACKAGE_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]*")
 _TIME_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,2}")
 
 PackageOrigin: TypeAlias = Literal["index", "archive", "repository", "folder", "editable folder"]
@@ -264,7 +267,8 @@ def read_environment(content: bytes) -> Environment:
     """Return the environment that :func:`environment_bytes` wrote.
 
     Raises:
-        InvalidFactError: The bytes are none.
+        InvalidFactError: The bytes are none, or hold what no run records: a text that is more than one line or cannot
+            be printed, or a package whose name or version is none.
     """
     from pydantic import TypeAdapter  # slow to load, and nobody who captures needs it
 
@@ -274,10 +278,12 @@ def read_environment(content: bytes) -> Environment:
         if found != ENVIRONMENT_FORMAT:
             problem = f"is in the format {found!r:.80}, expected {ENVIRONMENT_FORMAT!r}."
             raise InvalidFactError("", ENVIRONMENT_NAME, problem)
-        return TypeAdapter(Environment).validate_json(json.dumps(document))
+        environment = TypeAdapter(Environment).validate_json(json.dumps(document))
     except ValueError as error:
         problem = f"is not what a run records of its environment ({error})."
         raise InvalidFactError("", ENVIRONMENT_NAME, problem) from error
+    _refuse_strange_texts(environment)
+    return environment
 
 
 def requirements_bytes(environment: Environment) -> bytes:
@@ -292,6 +298,42 @@ def requirements_bytes(environment: Environment) -> bytes:
         revision = f" {package.revision}" if package.revision else ""
         lines.append(pin if package.origin == "index" else f"# {pin} ({package.origin}{revision})")
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _refuse_strange_texts(environment: Environment) -> None:
+    """Refuse what would be an order to pip or to a terminal where it is written out.
+
+    Raises:
+        InvalidFactError: There is such a text.
+    """
+    for package in environment.packages:
+        if not _is_installable(package):
+            problem = (
+                f"has a package {package.name!r:.80} of version {package.version!r:.80}, expected a name like "
+                "'scikit-learn' and a version like '1.9.1'. It was edited, and nothing is done by it."
+            )
+            raise InvalidFactError("", ENVIRONMENT_NAME, problem)
+    for text in _texts(dataclasses.asdict(environment)):
+        if not text.isprintable():
+            problem = f"holds {text!r:.80}, expected one line of text. It was edited, and nothing is done by it."
+            raise InvalidFactError("", ENVIRONMENT_NAME, problem)
+
+
+def _is_installable(package: InstalledPackage) -> bool:
+    """Say whether an index could have a package of this name and version."""
+    return bool(_PACKAGE_NAME.fullmatch(package.name) and _PACKAGE_VERSION.fullmatch(package.version))
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield every text in a value, names of fields included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in (*value, *value.values()):
+            yield from _texts(item)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _texts(item)
 
 
 def _capture_lasting() -> Environment:
@@ -339,7 +381,7 @@ def _packages(distributions: Iterable[metadata.Distribution]) -> tuple[Installed
 
 
 def _package(distribution: metadata.Distribution) -> InstalledPackage | None:
-    """Return a distribution; None for what is left over of one that was half removed."""
+    """Return a distribution; None for what is left over of one that was half removed, or has no name to install."""
     # By its lines and not by the e-mail parser behind Distribution.version, which is ten times slower.
     text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
     head = text.partition("\n\n")[0]
@@ -349,7 +391,8 @@ def _package(distribution: metadata.Distribution) -> InstalledPackage | None:
         return None
     origin, revision = _origin(distribution.read_text("direct_url.json"))
     normalised = re.sub(r"[-_.]+", "-", name[1]).lower()
-    return InstalledPackage(name=normalised, version=version[1], origin=origin, revision=revision)
+    package = InstalledPackage(name=normalised, version=version[1], origin=origin, revision=revision)
+    return package if _is_installable(package) else None
 
 
 def _origin(direct_url: str | None) -> tuple[PackageOrigin, str]:

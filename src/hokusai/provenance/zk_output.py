@@ -295,6 +295,9 @@ def _wallet(contributor: ClaimedContributor) -> dict[str, JsonValue]:
 
 
 def _status(report: DeltaReport, *names: str) -> str:
-    """Return what is known of contributions: what was evaluated has passed every check but, maybe, the decoy test."""
+    """Return what is known of contributions; what has nothing new is none, and what met the benchmark may know more."""
+    counts = [each for each in report.counts if each.name in names]
+    if not all(each.kept for each in counts):
+        return "invalid"
     alarmed = {test.contribution for test in report.decoy_tests if test.alarm}
-    return "unknown" if alarmed.intersection(names) else "valid"
+    return "unknown" if alarmed.intersection(names) or any(each.in_benchmark for each in counts) else "valid"

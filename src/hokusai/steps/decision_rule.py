@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from hokusai.digests import canonical_json, sha256
-from hokusai.errors import InvalidFactError
+from hokusai.errors import InvalidFactError, StatementError
+from hokusai.provenance.strict_json import read_json, require_canonical
+from hokusai.provenance.typed_documents import record_document
 from hokusai.records import DecisionRule, Guard
 from hokusai.tracking import naming
 
@@ -19,10 +21,64 @@ if TYPE_CHECKING:
     from hokusai.steps.model_training import TrainingSettings
     from hokusai.tracking.run import Run
 
-__all__ = ["RULE_FILE", "decision_rule", "read_rule", "record_rule", "rule_document", "rule_sha256"]
+__all__ = [
+    "RULE_FILE",
+    "OwnMetricRule",
+    "ScoringRule",
+    "decision_rule",
+    "read_rule",
+    "read_scoring",
+    "record_rule",
+    "rule_document",
+    "rule_sha256",
+]
 
 RULE_FILE = "decision_rule.json"
 RULE_FORMAT = "hokusai-decision-rule/1"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OwnMetricRule:
+    """A metric of one's own that decides or is guarded.
+
+    Attributes:
+        name: Its name.
+        function: What computes it, ``module:function``.
+        higher_is_better: Whether a larger value is a better one.
+    """
+
+    __pydantic_config__ = {"extra": "forbid", "strict": True}
+
+    name: str
+    function: str
+    higher_is_better: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringRule:
+    """How rows are scored: what a rule says of it in ``scoring``.
+
+    Attributes:
+        classes: The classes in the order of their codes; empty for regression.
+        positive_class: The positive one of two classes; None where there is none.
+        threshold: Probability from which on a row counts as of the positive class; 0 for the model's own prediction.
+        average: How metrics of single classes become one.
+        sample_weight: The benchmark's column of weights; empty for none.
+        group: Its column of groups; empty for none.
+        query: Its column of queries; empty for none.
+        own_metrics: Metrics of one's own that decide or are guarded.
+    """
+
+    __pydantic_config__ = {"extra": "forbid", "strict": True}
+
+    classes: tuple[str, ...] = ()
+    positive_class: str | None = None
+    threshold: float = 0.0
+    average: str = "macro"
+    sample_weight: str = ""
+    group: str = ""
+    query: str = ""
+    own_metrics: tuple[OwnMetricRule, ...] = ()
 
 
 def decision_rule(
@@ -70,21 +126,23 @@ def decision_rule(
         decisions=decisions,
         combination="satterthwaite" if decisions is None else "howe",
         scoring=canonical_json(
-            {
-                "classes": list(truth.classes),
-                "positive_class": None if truth.positive is None else truth.classes[truth.positive],
-                "threshold": evaluation.threshold,
-                "average": evaluation.average,
-                "sample_weight": evaluation.sample_weight,
-                "group": evaluation.group,
-                "query": evaluation.query,
-                # What else is said of them, such as their bounds, changes no decision.
-                "own_metrics": [
-                    {"name": own.name, "function": own.function, "higher_is_better": own.higher_is_better}
-                    for own in evaluation.own_metrics
-                    if own.name == metric.name or own.name in [guard.metric for guard in settings.guards]
-                ],
-            }
+            record_document(
+                ScoringRule(
+                    classes=truth.classes,
+                    positive_class=None if truth.positive is None else truth.classes[truth.positive],
+                    threshold=evaluation.threshold,
+                    average=evaluation.average,
+                    sample_weight=evaluation.sample_weight,
+                    group=evaluation.group,
+                    query=evaluation.query,
+                    # What else is said of them, such as their bounds, changes no decision.
+                    own_metrics=tuple(
+                        OwnMetricRule(name=own.name, function=own.function, higher_is_better=own.higher_is_better)
+                        for own in evaluation.own_metrics
+                        if own.name == metric.name or own.name in [guard.metric for guard in settings.guards]
+                    ),
+                )
+            )
         ).decode(),
     )
 
@@ -112,21 +170,63 @@ def read_rule(document: bytes) -> DecisionRule:
     """Return the rule that :func:`rule_document` wrote.
 
     Raises:
-        InvalidFactError: The bytes are none.
+        InvalidFactError: The bytes are none, or no evaluation can have such a rule.
     """
     from pydantic import TypeAdapter  # slow to load, and nobody who evaluates needs it
 
     try:
-        values = json.loads(document)
-        found = values.pop("format", None) if isinstance(values, dict) else None
+        values = read_json(document, source=RULE_FILE)
+        found = values.get("format") if isinstance(values, dict) else None
         if found != RULE_FORMAT:
             problem = f"is in the format {found!r:.80}, expected {RULE_FORMAT!r}."
             raise InvalidFactError("", RULE_FILE, problem)
-        rule = TypeAdapter(DecisionRule).validate_json(json.dumps(values), strict=True)
-    except ValueError as error:
+        rule = TypeAdapter(DecisionRule).validate_json(document, strict=True)
+        is_canonical = rule_document(rule) == document
+    except (RecursionError, StatementError, ValueError) as error:
         problem = f"is not what an evaluation records of its rule ({error})."
         raise InvalidFactError("", RULE_FILE, problem) from error
-    if rule_document(rule) != document:
+    if not is_canonical:
         problem = "is not in canonical form, or has fields that no rule has: it was changed after it was recorded."
         raise InvalidFactError("", RULE_FILE, problem)
+    _require_possible(rule)
+    read_scoring(rule)
     return rule
+
+
+def read_scoring(rule: DecisionRule) -> ScoringRule:
+    """Return what a rule says of how rows are scored.
+
+    Raises:
+        InvalidFactError: Its ``scoring`` is not what an evaluation records.
+    """
+    from pydantic import TypeAdapter  # as above
+
+    content = rule.scoring.encode()
+    try:
+        require_canonical(content, read_json(content, source="scoring"), source="scoring")
+        return TypeAdapter(ScoringRule).validate_json(content)
+    except (StatementError, ValueError) as error:
+        problem = f"says of its scoring what no evaluation records ({error})."
+        raise InvalidFactError("", RULE_FILE, problem) from error
+
+
+def _require_possible(rule: DecisionRule) -> None:
+    """Refuse values that no setting can have, and nothing can be computed with.
+
+    Raises:
+        InvalidFactError: There is one.
+    """
+    looks = rule.looks
+    is_possible = (
+        0 < rule.confidence < 1
+        and min(rule.seeds, rule.control_seeds) >= 1
+        and (not looks or (looks[0] >= 1 and looks[-1] == rule.seeds))
+        and all(before < after for before, after in pairwise(looks))
+    )
+    if not is_possible:
+        problem = (
+            f"has the confidence {rule.confidence}, {rule.seeds} seeds, {rule.control_seeds} of the control and the "
+            f"looks {list(looks)}; expected a confidence between 0 and 1, at least one seed, and looks that rise to "
+            "the number of seeds."
+        )
+        raise InvalidFactError("", RULE_FILE, problem)

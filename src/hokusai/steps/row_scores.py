@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from hokusai.analysis.metrics import BenchmarkTruth
 from hokusai.analysis.statistics import RowGroups
-from hokusai.errors import DataError
+from hokusai.errors import DataError, StatementError
 from hokusai.models.labels import label_values
-from hokusai.records import Predictions
+from hokusai.provenance.strict_json import read_json
+from hokusai.records import Predictions, SubsetKind
 from hokusai.steps.benchmark_rows import BenchmarkRows, RowSet, class_codes
 
 if TYPE_CHECKING:
@@ -93,18 +94,38 @@ def read_row_scores(content: bytes, *, source: str = "row_scores.parquet") -> Ro
     """
     try:
         table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
-        metadata = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))
-    except (pa.ArrowException, OSError, ValueError) as error:
+        metadata = read_json((table.schema.metadata or {}).get(_METADATA, b"{}"), source="metadata")
+    except (pa.ArrowException, OSError, StatementError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DataError(source, f"cannot be read ({reason}). Fetch it again.") from error
     said = metadata.get("format") if isinstance(metadata, dict) else None
-    if said != ROW_SCORES_FORMAT:
+    if said != ROW_SCORES_FORMAT or not isinstance(metadata, dict):
         raise DataError(source, f"is in the format {said!r}, expected {ROW_SCORES_FORMAT!r}.")
     try:
+        _require_sound(table, metadata, source=source)
         return _row_scores(table, metadata)
     except (pa.ArrowException, AttributeError, LookupError, TypeError, ValueError) as error:
         problem = f"does not hold what {ROW_SCORES_FORMAT} says ({type(error).__name__}: {error}). Fetch it again."
         raise DataError(source, problem) from error
+
+
+def _require_sound(table: pa.Table, metadata: Mapping[str, Any], *, source: str) -> None:
+    """Refuse what no evaluation writes.
+
+    Raises:
+        DataError: Rows are not numbered, sets are of no known kind, or codes number what occurs in no row.
+    """
+    rows = table.num_rows
+    if not np.array_equal(table["row"].to_numpy(), np.arange(rows)):
+        raise DataError(source, f"its column row is not the numbers 0 to {rows - 1}. Fetch it again.")
+    strange = {each["kind"] for each in metadata["sets"]}.difference(get_args(SubsetKind))
+    if strange:
+        raise DataError(source, f"has sets of the kinds {sorted(strange)}, which are none. Fetch it again.")
+    for name in ("group", "query"):
+        codes = _column(table, name)
+        # A greater code would cost memory for groups that are nowhere.
+        if codes is not None and (codes.dtype.kind not in "iu" or codes.min() < 0 or codes.max() >= rows):
+            raise DataError(source, f"its column {name} is not of codes from 0 to {rows - 1}. Fetch it again.")
 
 
 def _row_scores(table: pa.Table, metadata: Mapping[str, Any]) -> RowScores:

@@ -161,8 +161,9 @@ class MlflowReader(MlflowStore):
         runs: dict[str, MlflowRun] = {}
         with self._translated():
             ids = self._every_experiment()
-            for run in self._search(ids, f"tags.`{EVALUATION_TAG}` = '{evaluation}'", view=ViewType.ALL):
-                runs[run.info.run_id] = run
+            for run in self._search(ids, _tag_is(EVALUATION_TAG, evaluation), view=ViewType.ALL):
+                if run.data.tags[EVALUATION_TAG] == evaluation:
+                    runs[run.info.run_id] = run
             for run_id in sorted(set(known_ids) - runs.keys()):
                 try:
                     runs[run_id] = self._client.get_run(run_id)
@@ -264,7 +265,7 @@ class MlflowReader(MlflowStore):
 
     def versions_of(self, run_id: str, *, keys: Collection[tuple[str, str]]) -> tuple[FoundVersion, ...]:
         """Return the model versions that name a run as theirs, or have one of these tags (name and value)."""
-        conditions = [f"run_id = '{run_id}'", *(f"tags.`{tag}` = '{value}'" for tag, value in keys)]
+        conditions = [f"run_id = '{run_id}'", *(_tag_is(tag, value) for tag, value in keys)]
         found: dict[tuple[str, str], FoundVersion] = {}
         with self._translated():
             for condition in conditions:
@@ -325,6 +326,14 @@ class MlflowReader(MlflowStore):
             problem = f"the artifact {path} is gone: it was deleted there, or cannot be read."
             raise TrackingServerError(self.uri, problem, is_outage=False)
         return file
+
+
+def _tag_is(tag: str, value: str) -> str:
+    """Return MLflow's condition for a tag; of a value with both quotes, which no filter can hold, a wider one."""
+    quote = '"' if "'" in value else "'"
+    if quote not in value:
+        return f"tags.`{tag}` = {quote}{value}{quote}"
+    return "tags.`{}` LIKE '{}'".format(tag, value.replace("'", "_"))
 
 
 def _walk(repository: ArtifactRepository, path: str | None) -> Iterator[tuple[str, int]]:

@@ -24,6 +24,7 @@ CheckName: TypeAlias = Literal[
     "evaluation",
     "claim",
     "delta.json",
+    "zk output",
     "row scores",
     "deltas",
     "decision",

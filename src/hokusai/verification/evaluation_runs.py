@@ -10,7 +10,7 @@ from hokusai.tracking.mlflow_config import require_store
 from hokusai.verification.checks import failed, ok
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hokusai.tracking.mlflow_config import TrackingSettings
     from hokusai.tracking.mlflow_reader import FoundRun, MlflowReader
@@ -59,11 +59,32 @@ def find_evaluation(settings: TrackingSettings, evaluation: str) -> tuple[Evalua
         problem = f"{len(parents)} runs say that they are the evaluation {evaluation}; a copy was made, or tags edited."
         return None, failed("run", "doubled", problem)
     parent = parents[0]
-    steps = {run.tags[naming.STEP_TAG]: run for run in runs if naming.STEP_TAG in run.tags}
-    found = EvaluationRuns(store=store, parent=parent, steps=steps)
-    absent = [step for step in naming.STEPS if step not in steps]
-    if absent:
-        return found, failed("run", "missing", f"the run {parent.run_id} has no run of {', '.join(absent)}.")
+    named = {step: [run for run in runs if _is_of(step, run, evaluation)] for step in naming.STEPS}
+    found = EvaluationRuns(store=store, parent=parent, steps={step: each[0] for step, each in named.items() if each})
+    return found, _check_runs(parent, named, evaluation)
+
+
+def _is_of(step: str, run: FoundRun, evaluation: str) -> bool:
+    """Return whether a run says in any way that it is the one of a step."""
+    return run.tags.get(naming.STEP_TAG) == step or run.tags.get(naming.RUN_KEY_TAG) == f"{evaluation}:{step}"
+
+
+def _check_runs(parent: FoundRun, named: Mapping[str, Sequence[FoundRun]], evaluation: str) -> StatementCheck:
+    if absent := [step for step, runs in named.items() if not runs]:
+        return failed("run", "missing", f"the run {parent.run_id} has no run of {', '.join(absent)}.")
+    if doubled := [f"{step}: {', '.join(run.run_id for run in runs)}" for step, runs in named.items() if len(runs) > 1]:
+        problem = "several runs say that they are one step, expected one; a copy was made, or tags edited."
+        return failed("run", "doubled", problem, findings=tuple(doubled))
+    strange = [
+        f"{step}: {run.run_id}"
+        for step, (run,) in named.items()
+        if run.tags.get(naming.STEP_TAG) != step
+        or run.tags.get(naming.RUN_KEY_TAG) != f"{evaluation}:{step}"
+        or run.parent_id != parent.run_id
+    ]
+    if strange:
+        problem = f"runs of steps name another step, key or parent than those of the run {parent.run_id}."
+        return failed("run", "changed", problem, findings=tuple(strange))
     if parent.status != "FINISHED":
-        return found, failed("run", "not finished", f"the run {parent.run_id} is {parent.status}, expected FINISHED.")
-    return found, ok("run", f"the run {parent.run_id} with its five steps is there, and finished.")
+        return failed("run", "not finished", f"the run {parent.run_id} is {parent.status}, expected FINISHED.")
+    return ok("run", f"the run {parent.run_id} with its five steps is there, and finished.")

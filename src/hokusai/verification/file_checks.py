@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from hokusai.digests import file_sha256, sha256
-from hokusai.errors import ConfigurationError, DataError, JournalError
+from hokusai.errors import ConfigurationError, DataError, JournalError, StatementError
 from hokusai.provenance.decimals import fixed_decimal
 from hokusai.records import STATEMENT_FILE
-from hokusai.tracking.journal import FIRST_LINK, JournalReader
+from hokusai.tracking.journal import FIRST_LINK, JournalReader, staged_path
 from hokusai.tracking.operations import LogArtifact
-from hokusai.verification.checks import failed, ok
+from hokusai.verification.checks import failed, not_done, ok
+from hokusai.verification.signatures import statement_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from decimal import Decimal
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from hokusai.provenance.claims import DeltaClaim, Statement, Subject
+    from hokusai.tracking.operations import Operation
     from hokusai.verification.checks import StatementCheck
 
-__all__ = ["check_delta", "check_file", "check_journal", "find_subject", "given_bytes", "subject_sha256"]
+__all__ = ["ROUNDING", "check_delta", "check_file", "check_journal", "find_subject", "given_bytes", "subject_sha256"]
+
+# Both are rounded at the twelfth place, and a claimed gain is the difference of two that are.
+ROUNDING = Decimal("2e-12")
 
 
 def given_bytes(path: Path) -> bytes:
@@ -69,30 +74,46 @@ def check_file(subject: Subject, path: Path) -> StatementCheck:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror}).", source="command line") from error
     if not found and not path.is_dir():
         raise ConfigurationError(f"{path}: no such file.", source="command line")
-    if digest.sha256 and found == digest.sha256:
+    is_same = bool(digest.sha256) and found == digest.sha256
+    if digest.tabhash1 is None and is_same:
         return ok("file", f"{path} has the bytes that are claimed.", subject=subject.name)
     if digest.tabhash1 is None:
         problem = f"{path} has the SHA-256 {found}, and {digest.sha256} is claimed."
         return failed("file", "another file", problem, subject=subject.name)
-    return _check_content(subject, path)
+    return _check_content(subject, path, is_same=is_same)
 
 
-def _check_content(subject: Subject, path: Path) -> StatementCheck:
+def _check_content(subject: Subject, path: Path, *, is_same: bool) -> StatementCheck:
     from hokusai.datasets.content_digest import content_digest
     from hokusai.datasets.tables import read_table
 
     try:
         found = content_digest(read_table(path).table, source=str(path))
     except DataError as error:
+        if is_same:
+            return _unread(subject, path, str(error))
         problem = f"{path} has other bytes than the claimed file, and is no table: {error}"
         return failed("file", "another file", problem, subject=subject.name)
     if found == subject.digest.tabhash1:
-        return ok("file", f"{path} has the content that is claimed.", subject=subject.name)
+        what = "the bytes and the content" if is_same else "the content"
+        return ok("file", f"{path} has {what} that {'are' if is_same else 'is'} claimed.", subject=subject.name)
+    if is_same:
+        problem = f"read without any settings it has the content {found}, and {subject.digest.tabhash1} is claimed."
+        return _unread(subject, path, problem)
     problem = (
         f"{path}, read without any settings, has the content {found}, and {subject.digest.tabhash1} is claimed. A "
         "table of other bytes is known again only where its types show in the file."
     )
     return failed("file", "another file", problem, subject=subject.name)
+
+
+def _unread(subject: Subject, path: Path, problem: str) -> StatementCheck:
+    """Return that a file has the claimed bytes, which only settings for reading it could give the claimed content."""
+    problem = (
+        f"{path} has the bytes that are claimed; whether they hold the claimed content was not checked: {problem} Read "
+        "it with the settings of the evaluation, write it as Parquet, and name that file."
+    )
+    return not_done("file", "content not checked", problem, subject=subject.name)
 
 
 def check_delta(statement: Statement, content: bytes, *, source: str) -> StatementCheck:
@@ -118,8 +139,9 @@ def _contradictions(statement: Statement, document: dict[str, Any]) -> Iterator[
     said = {
         "evaluation": (document["evaluation"], record.evaluation),
         "project": (document["project"], record.project),
-        "outcome": (document["decision"]["outcome"], claim.decision.outcome),
-        "metric": (document["decision"]["metric"], claim.decision.metric),
+        "decision number": (document["decision"]["number"], record.decision_number),
+        **_decision_values(claim, document["decision"]),
+        "rounding": (_decimal(document["answer_step"]), claim.answer_step),
         "model": (document["model_sha256"], claim.model_sha256),
         "datasets": (
             [(each["name"], each["context"], each["digest"], each["rows"]) for each in document["datasets"]],
@@ -139,42 +161,89 @@ def _contradictions(statement: Statement, document: dict[str, Any]) -> Iterator[
         ),
     }
     yield from (f"{name}: {one}, and {other} is claimed" for name, (one, other) in said.items() if one != other)
-    yield from _number_contradictions(claim, document["deltas"])
+    yield from _delta_contradictions(claim, document["deltas"])
 
 
-def _number_contradictions(claim: DeltaClaim, deltas: list[dict[str, Any]]) -> Iterator[str]:
+def _decision_values(claim: DeltaClaim, said: Mapping[str, Any]) -> dict[str, tuple[object, object]]:
+    decision = claim.decision
+    return {
+        "rule": (said["rule_sha256"], claim.rule.sha256),
+        "outcome": (said["outcome"], decision.outcome),
+        "metric": (said["metric"], decision.metric),
+        "minimum_gain": (_decimal(said["minimum_gain"]), decision.minimum_gain),
+        "confidence": (_decimal(said["confidence"]), decision.confidence),
+        "is_exploratory": (said["is_exploratory"], decision.is_exploratory),
+        "guards": (
+            [(each["metric"], _decimal(each["margin"]), each["verdict"]) for each in said["guards"]],
+            [(each.metric, each.margin, each.verdict) for each in decision.guards],
+        ),
+    }
+
+
+def _delta_contradictions(claim: DeltaClaim, deltas: list[dict[str, Any]]) -> Iterator[str]:
     by_name = {(each["metric"], each["reference"]): each for each in deltas}
-    names = ("baseline", "candidate", "gain_lower", "gain_upper", "confidence", "standard_error", "p_value")
+    texts = ("unit", "higher_is_better", "role")
+    ends = ("baseline", "candidate", "gain_lower", "gain_upper", "confidence")
+    numbers = (*ends, "standard_error", "degrees_of_freedom", "p_value", "adjusted_p_value")
     for claimed in claim.deltas:
         said = by_name.get((claimed.metric, claimed.reference), {})
-        for name in (*names, "degrees_of_freedom", "adjusted_p_value"):
-            if _decimal(said.get(name)) != getattr(claimed, name):
-                yield f"{claimed.metric} of the {claimed.reference}: {name} is {said.get(name)}"
+        wrong = [name for name in texts if said.get(name) != getattr(claimed, name)]
+        wrong += [name for name in numbers if _decimal(said.get(name)) != getattr(claimed, name)]
+        gain = _decimal(said.get("gain"))
+        if gain is None or abs(gain - claimed.gain) > ROUNDING:
+            wrong.append("gain")
+        for name in wrong:
+            yield f"{claimed.metric} of the {claimed.reference}: {name} is {said.get(name)}"
 
 
 def _decimal(value: object) -> Decimal | None:
     return None if value is None else fixed_decimal(float(str(value)))
 
 
-def check_journal(statement: Statement, folder: Path) -> StatementCheck:
-    """Return whether a journal is the one that the statement was made in: its chain is whole and holds that very line.
+def check_journal(statement: Statement, payload: bytes, folders: Sequence[Path]) -> StatementCheck:
+    """Return whether a journal is the one that the statement was made in: its chain is whole and holds this statement.
 
     Args:
         statement: The statement.
-        folder: The journal's folder.
+        payload: Its bytes.
+        folders: Folders of the journal; of several, all have to be the same journal, and the first is taken.
     """
-    head = statement.predicate.record.origin.journal_sha256
+    head, folder = statement.predicate.record.origin.journal_sha256, folders[0]
     if head is None:
         return failed("journal", "another journal", f"the statement names no journal, and here is one: {folder}.")
-    previous, made = FIRST_LINK, None
     try:
-        for entry in JournalReader(folder):
-            if previous == head:
-                made = entry.operation
-            previous = entry.link
+        (made, last), *others = (_line_after(head, each) for each in folders)
     except JournalError as error:
         return failed("journal", "damaged", str(error))
     if not (isinstance(made, LogArtifact) and made.path == STATEMENT_FILE):
         problem = f"{folder} has no line {head} with the statement after it: it is another journal, or was changed."
         return failed("journal", "another journal", problem)
-    return ok("journal", f"{folder} is whole, and the statement was made where it says.")
+    if not _is_recorded(payload, staged_path(folder, made.sha256)):
+        problem = (
+            f"{folder} recorded the statement whose file has the SHA-256 {made.sha256}, and this is not what that file "
+            "among its artifacts says, or it is not there: compare the two."
+        )
+        return failed("journal", "another statement", problem)
+    if any(other != last for _, other in others):
+        problem = f"the journals in {' and '.join(map(str, folders))} end with other lines: one of them was changed."
+        return failed("journal", "several journals", problem)
+    return ok("journal", f"{folder} is whole, and this statement was made where it says.")
+
+
+def _line_after(head: str, folder: Path) -> tuple[Operation | None, str]:
+    """Return what a journal recorded after the line of a digest, and the digest of its last line."""
+    previous, made = FIRST_LINK, None
+    for entry in JournalReader(folder):
+        if previous == head:
+            made = entry.operation
+        previous = entry.link
+    return made, previous
+
+
+def _is_recorded(payload: bytes, staged: Path) -> bool:
+    """Return whether a statement is what the file says that the journal keeps by its digest."""
+    try:
+        content = staged.read_bytes()
+        return sha256(content) == staged.name and statement_payload(content, source=str(staged)) == payload
+    except (OSError, StatementError):
+        return False

@@ -8,38 +8,38 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hokusai.digests import sha256
-from hokusai.errors import StatementError
+from hokusai.errors import ModelError, StatementError
+from hokusai.models.mlflow_folders import MLMODEL
+from hokusai.models.model_digests import check_digests
 from hokusai.provenance.decimals import fixed_decimal
-from hokusai.provenance.envelopes import read_envelope
-from hokusai.provenance.strict_json import read_json
-from hokusai.records import MODEL_SHA256_TAG
+from hokusai.records import MODEL_MANIFEST_FILE, MODEL_SHA256_TAG
 from hokusai.tracking import naming
 from hokusai.tracking.artifacts import PARAMETERS_FILE
 from hokusai.tracking.audit import audit_run
 from hokusai.verification.checks import failed, not_done, ok, value_text
 from hokusai.verification.claim_checks import claimed_rule
-from hokusai.verification.file_checks import subject_sha256
+from hokusai.verification.file_checks import ROUNDING, subject_sha256
+from hokusai.verification.signatures import statement_payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from hokusai.provenance.claims import ClaimedDelta, DeltaClaim, Statement, StatementOrigin
     from hokusai.tracking.audit import AuditReport, Difference
     from hokusai.tracking.mlflow_config import TrackingSettings
-    from hokusai.tracking.mlflow_reader import FoundRun
+    from hokusai.tracking.mlflow_reader import FoundRun, FoundVersion, MlflowReader
     from hokusai.verification.checks import CheckName, StatementCheck
     from hokusai.verification.evaluation_runs import EvaluationRuns
 
 __all__ = ["check_record"]
 
 _STEP_4, _STEP_5 = "evaluate_on_benchmark", "compare_and_output_delta"
-# Both are rounded at the twelfth place, and a gain is the difference of two that are.
-_ROUNDING = Decimal("2e-12")
 _CHECKS: Mapping[str, CheckName] = {
     "parameter": "parameters",
     "metric": "metrics",
@@ -196,7 +196,7 @@ def _artifacts(statement: Statement, payload: bytes, recorded: EvaluationRuns) -
     content = recorded.artifact(_STEP_5, "statement.json")
     if content is None:
         yield f"missing: {_STEP_5}: statement.json"
-    elif _payload(content) != payload:
+    elif not _says_the_same(content, payload):
         yield f"changed: {_STEP_5}: statement.json: the run has another statement than this one"
 
 
@@ -208,13 +208,11 @@ def _difference_in_file(recorded: EvaluationRuns, step: str, path: str, digest: 
         yield f"changed: {step or 'the parent'}: {path}: claimed {digest}, found {sha256(content)}"
 
 
-def _payload(content: bytes) -> bytes:
-    """Return a statement's bytes, whoever has signed it; empty where there is none."""
+def _says_the_same(content: bytes, payload: bytes) -> bool:
     try:
-        value = read_json(content, source="statement")
-        return content if isinstance(value, dict) and "_type" in value else read_envelope(content).payload
+        return statement_payload(content, source="statement") == payload
     except StatementError:
-        return b""
+        return False
 
 
 def _models(statement: Statement, recorded: EvaluationRuns) -> Iterator[str]:
@@ -241,9 +239,22 @@ def _models(statement: Statement, recorded: EvaluationRuns) -> Iterator[str]:
     for version in versions:
         named = f"{version.name} {version.version}"
         yield from _differences(named, version.tags, expected, kind="tag")
-        files = recorded.store.files_of(version.location)
-        if all(recorded.store.digest_of(version.location, path)[0] != claim.model_sha256 for path in files):
-            yield f"changed: {named}: none of its files is the claimed model, {claim.model_sha256}"
+        try:
+            yield from _model_files(recorded.store, version, named, claim.model_sha256)
+        except ModelError as error:
+            yield f"changed: {error}"
+
+
+def _model_files(store: MlflowReader, version: FoundVersion, named: str, model_sha256: str) -> Iterator[str]:
+    """Compare what MLflow would load with the claimed model, and every file with the folder's own list."""
+    found = {path: store.digest_of(version.location, path)[0] for path in store.files_of(version.location)}
+    with tempfile.TemporaryDirectory(prefix="hokusai-") as folder:
+        for name in found.keys() & {MLMODEL, MODEL_MANIFEST_FILE}:
+            (Path(folder) / name).write_bytes(store.read_file_if_there(version.location, name) or b"")
+        checked = check_digests(Path(folder), found, {MODEL_SHA256_TAG: model_sha256}, source=named)
+    for item in checked.differences:
+        texts = f"claimed {item.expected or 'no such file'}, found {item.found or 'none'}"
+        yield f"changed: {named}: {item.path}: {texts}"
 
 
 # --- texts and numbers as MLflow holds them --------------------------------------------------------------------------
@@ -273,7 +284,7 @@ def _says(found: str | float, claimed: object) -> bool:
             value = float(found)
         except ValueError:
             return False
-        return math.isfinite(value) and abs(fixed_decimal(value) - claimed) <= _ROUNDING
+        return math.isfinite(value) and abs(fixed_decimal(value) - claimed) <= ROUNDING
     if isinstance(claimed, dict):
         try:
             return bool(json.loads(str(found)) == claimed)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from hokusai.errors import DataError, StatementError
 from hokusai.provenance.statement import claimed_delta
 from hokusai.records import BenchmarkScores
 from hokusai.steps.answer_rounding import rounded_delta
 from hokusai.steps.decision import decide_contribution, level_at
+from hokusai.steps.decision_rule import read_scoring
 from hokusai.steps.deltas import IntervalMethod, metric_deltas
 from hokusai.steps.evaluation import score_fits
 from hokusai.steps.row_scores import read_row_scores
 from hokusai.verification.checks import failed, not_done, ok, value_text
-from hokusai.verification.claim_checks import claimed_rule
+from hokusai.verification.claim_checks import claimed_rule, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +61,7 @@ def check_scores(statement: Statement, content: bytes, *, source: str) -> tuple[
                 again = _Again.of(claim, rule, read, source=source)
             number = statement.predicate.record.decision_number
             return _check_deltas(claim, again), _check_decision(claim, rule, again, number=number)
-    except (DataError, ValueError) as error:
+    except (ArithmeticError, DataError, ValueError) as error:
         problem = f"nothing can be computed from the row scores: {' '.join(str(error).split())}"
         return failed("deltas", "unusable row scores", problem), not_done("decision", "unusable row scores", problem)
     problem = "the row scores are not of this evaluation."
@@ -104,7 +106,7 @@ class _Again:
         scores = BenchmarkScores(
             metrics=metrics,
             subsets=score_fits(metrics, rows, arms),
-            is_random=_is_random(claim),
+            is_random=_is_random(claim, rule),
             positive_class="" if positive is None else rows.truth.classes[positive],
         )
         if len(scores.subsets) < len(rows.sets):
@@ -127,13 +129,14 @@ def _in_order(metrics: Sequence[Metric], names: Sequence[str]) -> tuple[Metric, 
     return tuple(sorted(metrics, key=lambda metric: names.index(metric.name)))
 
 
-def _is_random(claim: DeltaClaim) -> bool:
-    """Return whether the trainer's result depended on its seed, as the number of fits and the intervals tell.
+def _is_random(claim: DeltaClaim, rule: DecisionRule) -> bool:
+    """Return whether the trainer's result depended on its seed, as the rule and the intervals tell.
 
     A trainer whose result does not is fitted once. One whose result does, and that was fitted once, has no interval.
     """
-    fits = max(len(claim.seeds.control), len(claim.seeds.candidate))
-    return fits > 1 or all(delta.method == "none" for delta in claim.deltas if delta.reference == "control")
+    return max(rule.seeds, rule.control_seeds) > 1 or all(
+        delta.method == "none" for delta in claim.deltas if delta.reference == "control"
+    )
 
 
 def _file_faults(claim: DeltaClaim, rule: DecisionRule, read: RowScores) -> Iterator[str]:
@@ -145,27 +148,47 @@ def _file_faults(claim: DeltaClaim, rule: DecisionRule, read: RowScores) -> Iter
     for arm, seeds in arms.items():
         found = tuple(read.predictions.get(arm, {}))
         if found != seeds:
-            yield f"the {arm}'s seeds are {_listed(found)}, and the claimed ones {_listed(seeds)}"
-    if not read.rows.sets:
-        yield "they have no set of rows"
-    elif (read.rows.sets[0].kind == "decision") != (rule.rows == "decision half"):
-        yield f"the rows that decide are of the kind {read.rows.sets[0].kind}, and by the rule the {rule.rows}"
-    truth, scoring = read.rows.truth, json.loads(rule.scoring)
+            yield f"the {arm}'s seeds are {listed(found)}, and the claimed ones {listed(seeds)}"
+    yield from _set_faults(claim, rule, read)
+    truth, scoring = read.rows.truth, read_scoring(rule)
     said = {
-        "classes": (list(truth.classes), scoring.get("classes")),
+        "classes": (list(truth.classes), list(scoring.classes)),
         "positive class": (
             None if truth.positive is None else truth.classes[truth.positive],
-            scoring.get("positive_class"),
+            scoring.positive_class,
         ),
-        "average": (truth.average, scoring.get("average")),
-        "weights": (truth.weights is not None, bool(scoring.get("sample_weight"))),
-        "groups": (read.rows.groups is not None, bool(scoring.get("group") or scoring.get("query"))),
+        "average": (truth.average, scoring.average),
+        "weights": (truth.weights is not None, bool(scoring.sample_weight)),
+        "queries": (truth.queries is not None, bool(scoring.query)),
+        "groups": (read.rows.groups is not None, bool(scoring.group or scoring.query)),
     }
     yield from (f"{name}: {one}, and by the rule {other}" for name, (one, other) in said.items() if one != other)
+    yield from _task_faults(claim, read)
 
 
-def _listed(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds)) or "none"
+def _set_faults(claim: DeltaClaim, rule: DecisionRule, read: RowScores) -> Iterator[str]:
+    """Find rows of the first benchmark that do not decide: all of them do, or stand in one of its two halves."""
+    kinds = ["decision", "feedback"] if rule.rows == "decision half" else ["benchmark"]
+    sets = read.rows.sets[: len(kinds)]
+    if [each.kind for each in sets] != kinds:
+        found = " and ".join(each.kind for each in sets) or "none"
+        yield f"the rows that decide are of the kind {found}, and by the rule the {rule.rows}"
+        return
+    rows = next((each.rows for each in claim.datasets if each.context == "benchmark"), 0)
+    places = np.sort(np.concatenate([each.rows for each in sets]))
+    if not np.array_equal(places, np.arange(rows)):
+        yield f"the rows that decide are {places.size}, expected exactly the {rows} of the first benchmark"
+
+
+def _task_faults(claim: DeltaClaim, read: RowScores) -> Iterator[str]:
+    """Find metrics that cannot be computed of such labels."""
+    from hokusai.analysis.metrics import METRICS
+
+    truth = read.rows.truth
+    tasks = {truth.task, *(("ranking",) if truth.queries is not None else ())}
+    for name in dict.fromkeys((*(each.metric for each in claim.deltas), *(each.metric for each in claim.undefined))):
+        if name in METRICS and METRICS[name].task not in tasks:
+            yield f"{name} is a metric of {METRICS[name].task}, and the labels are of {' and '.join(sorted(tasks))}"
 
 
 # --- deltas ----------------------------------------------------------------------------------------------------------
@@ -194,6 +217,8 @@ def _check_deltas(claim: DeltaClaim, again: _Again) -> StatementCheck:
         what = f"only the evaluation's own code computes {', '.join(again.missing)}."
         return not_done("deltas", "own metric", what)
     rest = f"; not {', '.join(again.missing)}, which only the evaluation's own code computes" if again.missing else ""
+    if found:
+        rest += f"; without a value: {', '.join(map(_named, sorted(found)))}"
     return ok("deltas", f"{len(claimed)} deltas with their intervals, computed again from the row scores{rest}.")
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hokusai.provenance.signing_keys import VerifyingKey
     from hokusai.verification.checks import StatementCheck
 
-__all__ = ["ReadStatement", "read_signed_statement"]
+__all__ = ["ReadStatement", "read_signed_statement", "statement_payload"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +52,11 @@ def read_signed_statement(
         source: What messages call the file.
     """
     try:
-        value = read_json(content, source=source)
-        is_plain = isinstance(value, dict) and "_type" in value
-        payload = content if is_plain else _payload(content, source=source)
+        payload = statement_payload(content, source=source)
     except StatementError as error:
         unread = not_done("signature", "unreadable", "the file cannot be read, so nobody can have signed it.")
         return ReadStatement(statement=None, payload=b"", signers=(), checks=(unread, _refused(error)))
+    is_plain = payload is content
     signers, signature = _signature(content, is_plain=is_plain, keys=keys, endorsements=endorsements, source=source)
     try:
         statement = read_statement(payload, source=source)
@@ -67,7 +66,15 @@ def read_signed_statement(
     return ReadStatement(statement=statement, payload=payload, signers=signers, checks=(signature, sound))
 
 
-def _payload(content: bytes, *, source: str) -> bytes:
+def statement_payload(content: bytes, *, source: str) -> bytes:
+    """Return the bytes that a statement's file says, whoever has signed it: the file itself where it is a plain one.
+
+    Raises:
+        StatementError: It is neither JSON with a type nor an envelope around a statement.
+    """
+    value = read_json(content, source=source)
+    if isinstance(value, dict) and "_type" in value:
+        return content
     envelope = read_envelope(content, source=source)
     if envelope.payload_type != STATEMENT_PAYLOAD_TYPE:
         problem = f"payloadType is {envelope.payload_type[:80]!r}, expected {STATEMENT_PAYLOAD_TYPE!r}."
@@ -87,8 +94,14 @@ def _signature(
         names = ", ".join(each.key_id or "a key without a name" for each in read_envelope(content).signatures)
         problem = f"it names as its signers: {names}. Whether they are, a public key would tell (--key)."
         return (), not_done("signature", "no key given", problem)
+    trusted = tuple(keys)
     try:
-        trusted = trusted_keys(keys, endorsements)
+        for number, endorsement in enumerate(endorsements, 1):
+            trusted = trusted_keys(trusted, [endorsement], source=f"endorsement {number}")
+    except StatementError as error:
+        problem = f"{error} Give the endorsements whole and the oldest first, each by a key trusted before it."
+        return (), failed("signature", "endorsement", problem)
+    try:
         opened = open_envelope(content, trusted, payload_type=STATEMENT_PAYLOAD_TYPE, source=source)
     except StatementError as error:
         return (), failed("signature", error.reason, error.problem)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hokusai.digests import sha256
-from hokusai.errors import TrackingServerError
-from hokusai.records import DELTA_FILE, ROW_SCORES_FILE
+from hokusai.provenance.zk_output import zk_output_name
+from hokusai.records import DELTA_FILE, ROW_SCORES_FILE, STATEMENT_FILE
 from hokusai.tracking.journal import JOURNAL_FILE, staged_path
 from hokusai.verification.checks import Verification, failed, not_done, ok
 from hokusai.verification.claim_checks import check_claim
 from hokusai.verification.file_checks import check_delta, check_file, check_journal, find_subject, given_bytes
 from hokusai.verification.signatures import read_signed_statement
+from hokusai.verification.zk_checks import check_zk_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +64,8 @@ def verify_statement(path: Path, evidence: Evidence | None = None) -> Verificati
 
     Raises:
         ConfigurationError: A file that was named is not there, or no subject has a name that was given.
-        TrackingError: There is no such store, or it stops answering in between.
+        TrackingError: There is no such store.
+        TrackingServerError: It does not answer.
     """
     evidence = evidence or Evidence()
     read = read_signed_statement(
@@ -87,26 +90,26 @@ def _checks(path: Path, read: ReadStatement, statement: Statement, evidence: Evi
     yield check_claim(statement.predicate.claim, number=record.decision_number)
     subjects = [(find_subject(statement, name), file) for name, file in evidence.files.items()]
     recorded, found = _find(record.evaluation, evidence)
-    yield _check_delta(path, statement, evidence, recorded)
+    yield from _check_report(path, statement, evidence, recorded)
     yield from _check_scores(path, statement, evidence, recorded)
     for subject, file in subjects:
         yield check_file(subject, file)
-    journal = _journal(path, record.evaluation, evidence)
-    if journal is not None:
-        yield check_journal(statement, journal)
+    journals = _journals(path, record.evaluation, evidence)
+    if journals:
+        yield check_journal(statement, read.payload, journals)
     yield found
     if recorded is not None and evidence.store is not None:
         from hokusai.verification.record_checks import check_record
 
+        journal = journals[0] if journals else None
         yield from check_record(statement, read.payload, recorded, settings=evidence.store, journal=journal)
 
 
-def _journal(path: Path, evaluation: str, evidence: Evidence) -> Path | None:
-    """Return the folder of the journal: the statement's own, or the one in the folder of journals; None for neither."""
-    folders = [path.parent]
-    if evidence.store is not None:
-        folders.append(evidence.store.journal / evaluation)
-    return next((folder for folder in folders if (folder / JOURNAL_FILE).is_file()), None)
+def _journals(path: Path, evaluation: str, evidence: Evidence) -> list[Path]:
+    """Return the folders that hold the journal: the verifier's own first, then the one that came with the statement."""
+    own = [] if evidence.store is None else [evidence.store.journal / evaluation]
+    found = [folder for folder in (*own, path.parent) if (folder / JOURNAL_FILE).is_file()]
+    return list({folder.resolve(): folder for folder in found}.values())
 
 
 def _check_evaluation(found: str, *, expected: str) -> StatementCheck:
@@ -121,24 +124,39 @@ def _find(evaluation: str, evidence: Evidence) -> tuple[EvaluationRuns | None, S
         return None, not_done("run", "no store", problem)
     from hokusai.verification.evaluation_runs import find_evaluation
 
-    try:
-        return find_evaluation(evidence.store, evaluation)
-    except TrackingServerError as error:
-        return None, not_done("run", "unreachable", str(error))
+    return find_evaluation(evidence.store, evaluation)
 
 
-def _check_delta(
+def _check_report(
     path: Path, statement: Statement, evidence: Evidence, recorded: EvaluationRuns | None
-) -> StatementCheck:
-    if evidence.delta is not None:
-        return check_delta(statement, given_bytes(evidence.delta), source=str(evidence.delta))
-    beside = path.with_name(DELTA_FILE)
-    if beside.is_file():
-        return check_delta(statement, given_bytes(beside), source=str(beside))
-    content = None if recorded is None else recorded.artifact("compare_and_output_delta", DELTA_FILE)
+) -> Iterator[StatementCheck]:
+    """Yield the checks of the report, and of the document for token contracts' tools, which follows from it."""
+    source, content = _found(evidence.delta, path.with_name(_delta_name(path)), DELTA_FILE, recorded)
     if content is None:
-        return not_done("delta.json", "not at hand", "no report was given (--delta), and none lies beside.")
-    return check_delta(statement, content, source=f"{DELTA_FILE} of the run")
+        yield not_done("delta.json", "not at hand", "no report was given (--delta), and none lies beside.")
+    else:
+        yield (check := check_delta(statement, content, source=source))
+        content = content if check.state == "ok" else None
+    name = zk_output_name(statement.predicate.record.evaluation)
+    source, document = _found(None, path.with_name(name), name, recorded)
+    if document is not None and content is None:
+        yield not_done("zk output", "no report", f"{source} follows from the claimed report, which is not at hand.")
+    elif document is not None and content is not None:
+        yield check_zk_output(statement, json.loads(content), document, source=source)
+
+
+def _found(given: Path | None, beside: Path, name: str, recorded: EvaluationRuns | None) -> tuple[str, bytes | None]:
+    """Return what to call a document, and its bytes: the given one, the one beside the statement, or the run's."""
+    file = given or (beside if beside.is_file() else None)
+    if file is not None:
+        return str(file), given_bytes(file)
+    return f"{name} of the run", None if recorded is None else recorded.artifact("compare_and_output_delta", name)
+
+
+def _delta_name(path: Path) -> str:
+    """Return what the report beside a statement is called: beside ``NAME.statement.json`` lies ``NAME.json``."""
+    name = path.name.removesuffix(f".{STATEMENT_FILE}")
+    return DELTA_FILE if name == path.name else f"{name}.json"
 
 
 def _check_scores(
@@ -149,7 +167,7 @@ def _check_scores(
     if evidence.row_scores is not None:
         content = given_bytes(evidence.row_scores)
     else:
-        for beside in (path.with_name(ROW_SCORES_FILE), staged_path(path.parent, claimed)):
+        for beside in (staged_path(path.parent, claimed), path.with_name(ROW_SCORES_FILE)):
             if content is None and beside.is_file():
                 source, content = str(beside), given_bytes(beside)
     if content is None and recorded is not None:
