@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -14,8 +15,14 @@ from tests.conftest import clean_environment
 from tests.reproduction.conftest import HOKUSAI, Store, record_again
 
 from hokusai.digests import canonical_json
-from hokusai.provenance.environment import InstalledPackage, capture_environment
-from hokusai.reproduction.fresh_environment import packages_left_out
+from hokusai.errors import InvalidFactError, ReproductionError
+from hokusai.provenance.environment import (
+    InstalledPackage,
+    capture_environment,
+    read_environment,
+    requirements_bytes,
+)
+from hokusai.reproduction.fresh_environment import packages_left_out, pinned_packages, run_in_fresh_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +107,39 @@ def test_a_library_of_another_version_is_named_beside_the_first_difference(store
     assert document["explanation"] == f"It may come from the environment: package joblib was {was}, is 0.0.1."
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"version": "2.4.6\n--no-index\n/tmp/evil\n#"}, "has a package 'numpy' of version '2.4.6"),
+        ({"name": "evil @ file:///tmp/evil #"}, "has a package 'evil @ file:///tmp/evil #' of version"),
+        ({"origin": "folder", "revision": "0a\x85/tmp/evil #"}, "expected one line of text"),
+        ({"version": "0.0.1"}, "requirements.txt lists other packages than environment.json"),
+    ],
+)
+def test_packages_that_nobody_reads_in_the_recorded_list_are_refused_before_anything_is_installed(
+    change: dict[str, str], problem: str, store: Store
+) -> None:
+    file = store.file("environment.json")
+    environment = json.loads(file.read_bytes())
+    (package,) = [each for each in environment["packages"] if each["name"] == "numpy"]
+    package |= change
+    record_again(store, file, canonical_json(environment))
+    told: list[str] = []
+    with pytest.raises((InvalidFactError, ReproductionError), match=re.escape(problem)):
+        run_in_fresh_environment(store.run_id, store.settings, command=["--version"], told=told.append)
+    assert told == []
+
+
+def test_what_pip_reads_is_pins_and_no_comments() -> None:
+    # pip goes by an encoding that a comment names, in which a version may hold the end of a line.
+    packages = (
+        InstalledPackage(name="alpha", version="1+AAo-evil"),
+        InstalledPackage(name="mine", version="2.0", origin="folder"),
+    )
+    environment = dataclasses.replace(capture_environment(), python_implementation="coding: utf-7", packages=packages)
+    assert pinned_packages(environment) == b"alpha==1+AAo-evil\n"
+
+
 def test_the_packages_that_no_index_has_are_named() -> None:
     packages = (
         InstalledPackage(name="alpha", version="1.0"),
@@ -121,7 +161,9 @@ def test_a_fresh_environment_that_lacks_what_hokusai_needs_says_what(
     for package in environment["packages"]:
         # What a developer works on himself comes from no index.
         package["origin"] = "editable folder"
-    record_again(store, file, canonical_json(environment))
+    content = canonical_json(environment)
+    record_again(store, file, content)
+    record_again(store, file.with_name("requirements.txt"), requirements_bytes(read_environment(content)))
     done = call("reproduce", store.run_id, "--tracking-uri", store.settings.uri, "--env", "fresh")
     assert done.code == 2
     assert "left out, for they did not come from a package index:" in done.err

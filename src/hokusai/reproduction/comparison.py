@@ -7,11 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from hokusai.errors import InvalidFactError
+from hokusai.errors import InvalidFactError, StatementError
 from hokusai.provenance.environment import read_environment
 from hokusai.provenance.environment_comparison import compare_environments
+from hokusai.records import STATEMENT_FILE
+from hokusai.reproduction.claimed_facts import CLAIMED_DIGITS, claimed_facts
 from hokusai.reproduction.evaluation_facts import EVALUATION
-from hokusai.reproduction.row_score_comparison import compare_row_scores
+from hokusai.reproduction.row_score_comparison import SMALLEST_SCALE, compare_row_scores
 from hokusai.tracking.naming import STEPS
 
 if TYPE_CHECKING:
@@ -58,9 +60,6 @@ _EFFECTS: Mapping[str, str] = {
 }
 _ABSENT = "none"
 _GRADES: tuple[Grade, ...] = ("identical", "equal within the tolerance", "different")
-
-_SMALLEST_SCALE = 1e-3
-"""Numbers nearer to zero than this are compared as if they were this large."""
 # Where a table lies is not what it is; its content is compared by digest.
 _PLACES = ("data.base", "data.benchmark", "data.more_benchmarks", "baseline.source")
 _MEASUREMENTS = re.compile(
@@ -150,7 +149,7 @@ def compare_evaluations(
     found += comparison.metrics(first, second, left_out=left_out)
     for section, stage in _SECTIONS.items():
         found += comparison.values(stage, section, first.delta.get(section), second.delta.get(section))
-    return ordered(found)
+    return ordered([*found, *_claims(first, second, tolerance=tolerance)])
 
 
 def telling_differences(first: Environment, second: Environment) -> tuple[EnvironmentDifference, ...]:
@@ -191,6 +190,21 @@ def _environments(first: EvaluationFacts, second: EvaluationFacts) -> Iterator[F
         )
 
 
+def _claims(first: EvaluationFacts, second: EvaluationFacts, *, tolerance: float) -> Iterator[FoundDifference]:
+    """Compare what the statements claim, where the first evaluation has one; what is near enough was said before."""
+    if first.statement is None:
+        return
+    try:
+        one, other = claimed_facts(first, second)
+    except StatementError as error:
+        yield FoundDifference(stage="decision", subject=STATEMENT_FILE, recorded="", found="", note=str(error))
+        return
+    # Two numbers that are near each other may be rounded to neighbouring decimals.
+    step = 10.0**-CLAIMED_DIGITS / SMALLEST_SCALE
+    found = _SideBySide(tolerance + step).values("decision", STATEMENT_FILE, one, other)
+    yield from (difference for difference in found if difference.grade == "different")
+
+
 class _SideBySide:
     """Compares values with one tolerance."""
 
@@ -203,7 +217,7 @@ class _SideBySide:
             return "identical"
         if not (math.isfinite(one) and math.isfinite(other)):
             return "different"
-        scale = max(abs(one), abs(other), _SMALLEST_SCALE)
+        scale = max(abs(one), abs(other), SMALLEST_SCALE)
         return _GRADES[1] if abs(one - other) <= self._tolerance * scale else _GRADES[2]
 
     def texts(self, stage: Stage, one: Mapping[str, str], other: Mapping[str, str]) -> Iterator[FoundDifference]:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hokusai.records import DELTA_FILE, ROW_SCORES_FILE
+from hokusai.records import DELTA_FILE, ROW_SCORES_FILE, STATEMENT_FILE
 from hokusai.tracking.artifacts import PARAMETERS_FILE
 from hokusai.tracking.journal import staged_path
 from hokusai.tracking.naming import BASELINE_DIGEST_TAG, BASELINE_MANIFEST_TAG, STEPS
@@ -50,6 +50,7 @@ class EvaluationFacts:
         row_scores: The artifact ``row_scores.parquet``.
         metrics: The metrics of every step, by the step's name.
         delta: What ``delta.json`` says.
+        statement: The artifact ``statement.json``.
     """
 
     key: str
@@ -60,6 +61,7 @@ class EvaluationFacts:
     row_scores: bytes | None = None
     metrics: Mapping[str, Metrics] = field(default_factory=dict)
     delta: Mapping[str, JsonValue] = field(default_factory=dict)
+    statement: bytes | None = None
 
 
 def dataset_name(context: str, name: str) -> str:
@@ -125,6 +127,7 @@ def journal_facts(folder: Path) -> EvaluationFacts:
         row_scores=content(evaluate, ROW_SCORES_FILE),
         metrics={name: dict(_metrics(run)) for name, run in runs.items()},
         delta=json_object(content(compare, DELTA_FILE)),
+        statement=content(compare, STATEMENT_FILE),
     )
 
 

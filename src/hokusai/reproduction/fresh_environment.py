@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import subprocess
@@ -14,7 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hokusai.errors import ReproductionError
-from hokusai.provenance.environment import ENVIRONMENT_NAME, read_environment, requirements_bytes
+from hokusai.provenance.environment import (
+    ENVIRONMENT_NAME,
+    REQUIREMENTS_NAME,
+    read_environment,
+    requirements_bytes,
+)
 from hokusai.reproduction.evaluation_facts import EVALUATION
 from hokusai.reproduction.recorded_evaluation import find_evaluation
 
@@ -24,12 +28,14 @@ if TYPE_CHECKING:
     from hokusai.provenance.environment import Environment
     from hokusai.tracking.mlflow_config import TrackingSettings
 
-__all__ = ["packages_left_out", "run_in_fresh_environment"]
+__all__ = ["packages_left_out", "pinned_packages", "run_in_fresh_environment"]
 
 _OWN = "hokusai-pipeline"
 _RUN = "from hokusai.cli import main; main()"
+# Nothing is imported from the working directory, where contributed files may lie.
+_MODULE = ("-P", "-m")
 # An index that is not there is not asked again and again.
-_PIP = ("-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet", "--retries", "1", "--no-deps")
+_PIP = (*_MODULE, "pip", "install", "--no-input", "--quiet", "--disable-pip-version-check", "--retries=1", "--no-deps")
 # They would bring packages in that are not those of the environment.
 _NOT_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 
@@ -50,12 +56,18 @@ def run_in_fresh_environment(
 
     Raises:
         ReproductionError: Hokusai or Python is another one, pip cannot install the packages, or the recorded ones lack
-            some that Hokusai needs.
+            some that Hokusai needs, or the recorded requirements file lists others.
         InvalidFactError: The recorded environment cannot be read.
         TrackingError: The store does not answer, or has no such run.
     """
     recorded = find_evaluation(run, settings)
     environment = read_environment(recorded.require(EVALUATION, ENVIRONMENT_NAME))
+    if recorded.require(EVALUATION, REQUIREMENTS_NAME) != requirements_bytes(environment):
+        problem = (
+            f"{REQUIREMENTS_NAME} lists other packages than {ENVIRONMENT_NAME}, expected the same in both: one of them "
+            "was edited, and nothing is installed. --env current does it again with the packages that are here."
+        )
+        raise ReproductionError(recorded.key, problem, is_changed=True)
     _require_same(recorded.key, environment)
     left_out = packages_left_out(environment)
     told(f"Installing {len(environment.packages) - len(left_out)} recorded packages with pip, which takes minutes.")
@@ -69,7 +81,7 @@ def run_in_fresh_environment(
         _install(recorded.key, python, environment, variables=own)
         _copy_hokusai(python)
         _require_complete(recorded.key, python, variables=own)
-        return subprocess.run([python, "-c", _RUN, *command], env=own, check=False).returncode  # noqa: S603
+        return subprocess.run([python, "-P", "-c", _RUN, *command], env=own, check=False).returncode  # noqa: S603
 
 
 def packages_left_out(environment: Environment) -> tuple[str, ...]:
@@ -79,6 +91,16 @@ def packages_left_out(environment: Environment) -> tuple[str, ...]:
         for package in environment.packages
         if package.origin != "index" and package.name != _OWN
     )
+
+
+def pinned_packages(environment: Environment) -> bytes:
+    """Return what pip installs: the recorded packages of an index, one pin a line, without Hokusai itself."""
+    # No comments: also one may be an order to pip, such as one that names the file's encoding.
+    return "".join(
+        f"{package.name}=={package.version}\n"
+        for package in environment.packages
+        if package.origin == "index" and package.name != _OWN
+    ).encode("ascii")
 
 
 def _require_same(evaluation: str, environment: Environment) -> None:
@@ -106,10 +128,8 @@ def _install(evaluation: str, python: Path, environment: Environment, *, variabl
     Raises:
         ReproductionError: pip cannot.
     """
-    packages = tuple(package for package in environment.packages if package.name != _OWN)
     file = python.parents[1] / "requirements.txt"
-    # Written anew from the recorded names and versions: a list of packages may hold orders to pip.
-    file.write_bytes(requirements_bytes(dataclasses.replace(environment, packages=packages)))
+    file.write_bytes(pinned_packages(environment))
     done = subprocess.run(  # noqa: S603  (the interpreter that has just been made)
         [python, *_PIP, "-r", file], env=variables, check=False, capture_output=True, text=True, errors="replace"
     )
@@ -128,7 +148,7 @@ def _require_complete(evaluation: str, python: Path, *, variables: dict[str, str
     Raises:
         ReproductionError: Something that Hokusai needs is missing.
     """
-    asked = (str(python), "-m", "pip", "check", "--disable-pip-version-check")
+    asked = (str(python), *_MODULE, "pip", "check", "--disable-pip-version-check")
     said = subprocess.run(asked, env=variables, check=False, capture_output=True, text=True, errors="replace").stdout  # noqa: S603
     # What it says of other packages was so when the evaluation was recorded.
     lacking = [line for line in said.splitlines() if line.startswith(_OWN) and line.endswith("is not installed.")]
@@ -139,7 +159,7 @@ def _require_complete(evaluation: str, python: Path, *, variables: dict[str, str
 
 def _copy_hokusai(python: Path) -> None:
     """Copy this Hokusai, with what is installed of its metadata, beside the packages."""
-    asked = (str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
+    asked = (str(python), "-P", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
     place = Path(subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip())  # noqa: S603
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(Path(__file__).resolve().parents[1], place / "hokusai", ignore=ignored)

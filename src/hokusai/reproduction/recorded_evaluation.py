@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hokusai.digests import file_sha256, sha256
 from hokusai.errors import ReproductionError, RunNotFoundError, TrackingError, TrackingServerError
-from hokusai.records import DELTA_FILE, ROW_SCORES_FILE
+from hokusai.records import DELTA_FILE, ROW_SCORES_FILE, STATEMENT_FILE
 from hokusai.reproduction.comparison import is_measurement
 from hokusai.reproduction.evaluation_facts import (
     EVALUATION,
@@ -22,7 +22,7 @@ from hokusai.tracking.mlflow_config import require_store
 from hokusai.tracking.naming import EVALUATION_TAG, MANIFEST_DIGEST_TAG, RUN_KEY_TAG, STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from hokusai.digests import JsonValue
@@ -131,6 +131,7 @@ class RecordedEvaluation:
             row_scores=self.content(evaluate, ROW_SCORES_FILE),
             metrics={name: self._metrics(run) for name, run in self.runs.items()},
             delta=json_object(self.content(compare, DELTA_FILE)),
+            statement=self.content(compare, STATEMENT_FILE),
         )
 
     def parameters(self, step: str) -> dict[str, JsonValue]:
@@ -164,7 +165,8 @@ def find_evaluation(name: str, settings: TrackingSettings) -> RecordedEvaluation
 
     Raises:
         RunNotFoundError: There is no such run.
-        ReproductionError: The evaluation did not finish, or the run belongs to a pipeline of one's own.
+        ReproductionError: The evaluation did not finish, some of its runs are there twice, or the run belongs to a
+            pipeline of one's own.
         TrackingError: There is no such store, it does not answer, or the run is not Hokusai's.
     """
     uri = require_store(settings)
@@ -202,15 +204,17 @@ def _finished_runs(reader: MlflowReader, key: str, *, known: FoundRun) -> dict[s
     """Return the runs of an evaluation by the names of their steps.
 
     Raises:
-        ReproductionError: There is no result to compare with.
+        ReproductionError: There is no result to compare with, or not one alone.
     """
     keys = {key: EVALUATION, **{f"{key}:{step}": step for step in STEPS}}
     every = sorted(reader.runs_of(key, known_ids=[known.run_id]), key=lambda run: (run.is_deleted, run.start_time))
-    runs: dict[str, FoundRun] = {}
+    by_step: dict[str, list[FoundRun]] = {}
     for run in every:
         step = keys.get(run.tags.get(RUN_KEY_TAG, ""))
         if step is not None:
-            runs.setdefault(step, run)
+            by_step.setdefault(step, []).append(run)
+    runs = {step: same[0] for step, same in by_step.items()}
+    _refuse_copies(key, by_step, known=known)
     unfinished = {step: runs[step].status for step in (EVALUATION, *STEPS) if step in runs}
     unfinished = {step: status for step, status in unfinished.items() if status != "FINISHED"}
     if unfinished:
@@ -237,6 +241,39 @@ def _finished_runs(reader: MlflowReader, key: str, *, known: FoundRun) -> dict[s
         )
         raise ReproductionError(key, problem)
     return runs
+
+
+def _refuse_copies(key: str, by_step: Mapping[str, Sequence[FoundRun]], *, known: FoundRun) -> None:
+    """Refuse an evaluation of which more than one run says to be the same part, or that has another's steps.
+
+    A deleted run is no copy: the creation of a run that was asked for twice leaves one.
+
+    Args:
+        key: The evaluation's key.
+        by_step: The runs of every step; the first is the one that would be taken.
+        known: The run that was named.
+
+    Raises:
+        ReproductionError: There is such a run.
+    """
+    for step in (name for name in (EVALUATION, *STEPS) if name in by_step):
+        first, *others = by_step[step]
+        ids = [first.run_id, *(run.run_id for run in others if not run.is_deleted)]
+        # What was named has to be what is taken.
+        ids += [run.run_id for run in others if run.run_id == known.run_id and run.is_deleted]
+        if len(ids) > 1:
+            problem = (
+                f"{len(ids)} runs say that they are its {step}: {', '.join(ids)}. It was copied, or tags were edited. "
+                "Find out which one is true (`hokusai audit`), delete the others, and name it by its id."
+            )
+            raise ReproductionError(key, problem, is_changed=True)
+        parent = by_step[EVALUATION][0].run_id if EVALUATION in by_step else first.parent_id
+        if step != EVALUATION and first.parent_id != parent:
+            problem = (
+                f"its run of {step}, {first.run_id}, lies below the run {first.parent_id or 'of nobody'}, expected "
+                f"{parent}. Tags were edited; `hokusai audit` says what else."
+            )
+            raise ReproductionError(key, problem, is_changed=True)
 
 
 def _listed(manifest: bytes, *, tag: str) -> dict[str, str] | None:

@@ -13,11 +13,16 @@ from hokusai.steps.row_scores import read_row_scores
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from numpy.typing import ArrayLike, NDArray
+
     from hokusai.records import Predictions
     from hokusai.reproduction.comparison import Grade
     from hokusai.steps.row_scores import RowScores
 
-__all__ = ["ArmDifference", "compare_row_scores"]
+__all__ = ["SMALLEST_SCALE", "ArmDifference", "compare_row_scores"]
+
+SMALLEST_SCALE = 1e-3
+"""Numbers nearer to zero than this are compared as if they were this large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +96,28 @@ def _other_rows(one: RowScores, other: RowScores) -> str:
     if one.rows.truth.classes != other.rows.truth.classes:
         return f"classes {one.rows.truth.classes} against {other.rows.truth.classes}"
     rows = np.flatnonzero(one.rows.truth.actual != other.rows.truth.actual)
-    return f"row {rows[0] + 1} has another label" if rows.size else ""
+    if rows.size:
+        return f"row {rows[0] + 1} has another label"
+    first, second = _settings(one), _settings(other)
+    return next((f"other {name}" for name in first if not np.array_equal(first[name], second[name])), "")
+
+
+def _settings(scores: RowScores) -> dict[str, ArrayLike]:
+    """Return what the rows are scored with and by, beside their labels, under the names that messages use."""
+    truth, sets = scores.rows.truth, scores.rows.sets
+    return {
+        "positive class": -1 if truth.positive is None else truth.positive,
+        "average": truth.average,
+        "weights": _array(truth.weights),
+        "queries": _array(truth.queries),
+        "groups": _array(truth.groups),
+        "sets of rows": [(each.name, each.kind) for each in sets],
+        "rows in a set": np.concatenate([[len(each.rows), *each.rows] for each in sets]) if sets else [],
+    }
+
+
+def _array(values: NDArray[np.generic] | None) -> NDArray[np.generic]:
+    return np.zeros(0) if values is None else values
 
 
 def _fit_difference(
@@ -113,15 +139,24 @@ def _fit_difference(
     a, b = (one.predicted, other.predicted) if one.probabilities is None else (one.probabilities, other.probabilities)
     if a is None or b is None or (is_class and one.probabilities is None):
         return None
-    distances = np.abs(a.astype(np.float64) - b.astype(np.float64))
-    distances[np.isnan(distances)] = 0.0 if np.array_equal(np.isnan(a), np.isnan(b)) else np.inf
+    distances = _relative_distances(a.astype(np.float64), b.astype(np.float64))
     if not distances.any():
         return None
     place = np.unravel_index(int(np.argmax(distances)), distances.shape)
     recorded, again = float(a[place]), float(b[place])
     what = "prediction" if one.probabilities is None else "probability"
-    note = f"seed {seed}: the largest difference of a {what} is {distances[place]:.3g}, in row {int(place[0]) + 1}"
+    distance = abs(recorded - again)
+    note = f"seed {seed}: the largest difference of a {what}, for its size, is {distance:.3g}, in row {place[0] + 1}"
     found = ArmDifference(
         subject=arm, recorded=repr(recorded), found=repr(again), grade=grade(recorded, again), note=note
     )
     return found, float(distances[place])
+
+
+def _relative_distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far numbers are apart for their size, as the tolerance counts it; infinity where one is none."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        distances = np.abs(a - b) / np.maximum(np.maximum(np.abs(a), np.abs(b)), SMALLEST_SCALE)
+    distances[np.isnan(distances)] = np.inf
+    distances[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
+    return distances
