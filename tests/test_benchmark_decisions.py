@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import numpy as np
 import pytest
+from pyarrow import csv
 
 import hokusai
 from hokusai.benchmark_reuse import benchmark_ledger, split_benchmark
 from hokusai.cli import display
 from hokusai.config import load_config
+from hokusai.datasets.benchmark_key import read_benchmark_key
+from hokusai.datasets.benchmark_split import split_rows
 from hokusai.errors import BenchmarkLedgerError, ConfigurationError
 from hokusai.tracking.mlflow_client import MlflowStore
 from hokusai.tracking.naming import EVALUATION_TAG
@@ -25,6 +28,7 @@ from hokusai.tracking.shipper import DirectShipping
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+    from numpy.typing import NDArray
 
     from hokusai.config import ResolvedConfig
     from hokusai.records import DeltaReport
@@ -151,6 +155,7 @@ def test_declared_decisions_are_taken_one_by_one_and_the_next_is_refused_before_
     assert "These are scores of the feedback half of the benchmark, rounded; the other half decides." in text
     assert "Decision: REJECT: on the benchmark's decision half the contribution does not clear the bar" in text
     assert "(decision 2 of 2)" in text
+    assert not any("equal another" in note for note in rejected.notes)
     # Nothing of how surely it was rejected: neither a p value nor a cross-check.
     assert not re.search(r"\bp\b|Cross-check", text)
 
@@ -194,6 +199,73 @@ def test_without_the_key_of_the_split_nothing_is_scored(project: Project) -> Non
         )
     after = benchmark_ledger(state.digest, settings=project.config().config.tracking)
     assert after == state
+
+
+def halves(project: Project) -> tuple[list[str], NDArray[np.bool_]]:
+    """Return the lines of the benchmark and which of them decide."""
+    file = project.folder / "benchmark.csv"
+    rows = csv.read_csv(file).select(["a", "b", "outcome"])
+    decides = split_rows(rows, key=read_benchmark_key(project.folder / "benchmark.key"))
+    return file.read_text(encoding="utf-8").splitlines(), decides
+
+
+def test_what_is_told_of_a_contributed_copy_is_the_same_whichever_half_its_row_is_in(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.split(decisions=2)
+    lines, decides = halves(project)
+    told = []
+    for row in (int(np.flatnonzero(decides)[0]), int(np.flatnonzero(~decides)[0])):
+        copy = project.folder / "copy.csv"
+        copy.write_text(f"{lines[0]}\n{lines[1 + row]}\n", encoding="utf-8")
+        report = project.run(
+            delta__benchmark_key_file=str(project.folder / "benchmark.key"), data__contributions=[{"path": str(copy)}]
+        )
+        assert (report.decision.outcome, report.decision.number, report.overlapping_rows) == ("reject", None, 1)
+        found = document(report)
+        for version in found["datasets"]:
+            if version["context"] == "contribution":
+                del version["digest"], version["file_sha256"]
+        assert "What is gained without them is not told" in printed(report, capsys)
+        runs = project.runs(report.identity.evaluation)
+        step = runs["compare_and_output_delta"].data.metrics
+        del found["evaluation"]
+        told.append((found, {name: value for name, value in step.items() if name.startswith(("delta", "without"))}))
+    assert told[0] == told[1]
+    assert told[0][0]["subsets"] == []
+
+
+def test_a_further_benchmark_with_rows_of_the_split_one_is_refused_before_a_decision_is_spent(project: Project) -> None:
+    state = project.split(decisions=1)
+    lines, decides = halves(project)
+    further = table(20, seed=50, weight=1.0).splitlines()
+    further.append(lines[1 + int(np.flatnonzero(decides)[0])])
+    (project.folder / "further.csv").write_text("\n".join(further) + "\n", encoding="utf-8")
+    with pytest.raises(
+        ConfigurationError, match=r"1 rows of 'further' .* first is data row 21; expected none"
+    ) as caught:
+        project.run(
+            delta__benchmark_key_file=str(project.folder / "benchmark.key"),
+            data__more_benchmarks=[{"path": str(project.folder / "further.csv"), "name": "further"}],
+        )
+    assert (caught.value.key, caught.value.exit_code) == ("data.more_benchmarks", 2)
+    assert benchmark_ledger(state.digest, settings=project.config().config.tracking) == state
+
+
+@pytest.mark.parametrize(("group", "said"), [("", True), ("patient", False)])
+def test_a_benchmark_whose_rows_are_written_several_times_says_what_its_interval_takes_them_for(
+    project: Project, *, group: str, said: bool
+) -> None:
+    lines = (project.folder / "benchmark.csv").read_text(encoding="utf-8").splitlines()
+    # One row stands there once, and all others four times.
+    (project.folder / "benchmark.csv").write_text("\n".join([*lines, *lines[2:] * 3]) + "\n", encoding="utf-8")
+    report = project.run(evaluation__group=group)
+    notes = [note for note in report.notes if "equal another" in note]
+    unsure = [sentence for sentence in report.decision.not_concluded if "equal each other" in sentence]
+    assert (len(notes), len(unsure)) == (int(said), int(said))
+    if said:
+        assert notes[0].startswith("1916 of 1917 benchmark rows equal another in features and label")
+        assert "up to 2 times as wide: take the repetitions out, or name evaluation.group." in notes[0]
 
 
 @pytest.mark.slow

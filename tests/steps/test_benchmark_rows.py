@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -102,11 +103,29 @@ def test_halves_share_out_the_first_benchmark_and_what_is_shown_are_parts_of_the
     assert sets_of(rows) == {
         ("decision", "decision"): [0, 3, 5],
         ("feedback", "feedback"): [1, 2, 4],
-        ("without overlap", "without overlap"): [2, 4],
         ("benchmark", "second"): [6, 7],
         ("slice", "s=a"): [1],
         ("slice", "s=b"): [2, 4],
     }
+
+
+@pytest.mark.parametrize("copied", [0, 1])
+@pytest.mark.parametrize(("shift", "label"), [(0.0, "same"), (0.0, "other"), (1e-9, "same")])
+def test_a_further_benchmark_with_a_row_of_either_half_is_refused(copied: int, shift: float, label: str) -> None:
+    half = np.array([True, False, False, True, False, True])
+    labels = ["yes", "no"] * 4
+    labels[7] = labels[copied] if label == "same" else labels[1 - copied]
+    data = benchmark(labels, parts=(("benchmark", 6), ("second", 2)))
+    x = [10.0, 11, 12, 13, 14, 15, 16, 10.0 + copied + shift]
+    data = dataclasses.replace(data, base=data.base.slice(2, 4), benchmark=pa.table({"x": x, "y": labels}))
+    with pytest.raises(
+        ConfigurationError, match="1 rows of 'second' stand in the benchmark that decides, the first is data row 2;"
+    ) as caught:
+        benchmark_rows(EvaluationSettings(), data, task="classification", decision_half=half)
+    assert caught.value.key == "data.more_benchmarks"
+    # Of a benchmark that is not split nothing is hidden.
+    whole = benchmark_rows(EvaluationSettings(), data, task="classification")
+    assert sets_of(whole)["benchmark", "second"] == [6, 7]
 
 
 @pytest.mark.parametrize(

@@ -105,8 +105,11 @@ def benchmark_rows(
     Raises:
         DataError: A set of rows that decides has less than two, weights are none, or a contribution brings a class of
             its own.
-        ConfigurationError: The positive class is not one of the two.
+        ConfigurationError: The positive class is not one of the two, or a further benchmark holds rows of one that is
+            split.
     """
+    if decision_half is not None:
+        _require_other_rows(data)
     columns = data.benchmark_columns
     weights = None
     if settings.sample_weight and columns is not None:
@@ -191,6 +194,29 @@ def _parts(data: IntegratedData) -> tuple[tuple[str, int], ...]:
     return data.benchmark_parts or (("benchmark", data.benchmark.num_rows),)
 
 
+def _require_other_rows(data: IntegratedData) -> None:
+    """Refuse further benchmarks that hold rows of the first: their scores would tell of the half that only decides."""
+    parts = _parts(data)
+    if len(parts) == 1:
+        return
+    from hokusai.datasets.leakage import Screen
+
+    content = [*data.features, data.label]
+    benchmark, start = data.benchmark.select(content), parts[0][1]
+    screen = Screen(benchmark.slice(0, start), base=data.base.select(content), label=data.label)
+    for name, rows in parts[1:]:
+        # With rows of both halves: to refuse those of one alone would tell which these are.
+        met = screen.screen(benchmark.slice(start, rows), source=name).in_benchmark
+        if met.any():
+            problem = (
+                f"{int(met.sum())} rows of {name!r} stand in the benchmark that decides, the first is data row "
+                f"{int(met.argmax()) + 1}; expected none: it is split, and their scores would tell of its decision "
+                "half. Take these rows out, or name another benchmark."
+            )
+            raise ConfigurationError(problem, key="data.more_benchmarks")
+        start += rows
+
+
 def _groups(settings: EvaluationSettings, data: IntegratedData) -> RowGroups | None:
     """Return the rows that belong together: those of a group or, where no groups are named, of a query."""
     codes = _codes(data.benchmark_columns, settings.group, key="evaluation.group", data=data)
@@ -213,16 +239,17 @@ def _groups(settings: EvaluationSettings, data: IntegratedData) -> RowGroups | N
 def _sets(
     settings: EvaluationSettings, data: IntegratedData, *, decision_half: NDArray[np.bool_] | None
 ) -> Iterator[RowSet]:
-    """Every set of rows; slices and what is free of overlap are parts of those rows whose scores are shown."""
+    """Every set of rows; slices are parts of those rows whose scores are shown."""
     parts = _parts(data)
     shown = np.arange(parts[0][1])
     if decision_half is None:
         yield RowSet(name=parts[0][0], kind="benchmark", rows=shown)
+        yield RowSet(name="without overlap", kind="without overlap", rows=shown[~data.overlapping[shown]])
     else:
+        # Nothing about overlap: who copies one row of the benchmark would see by it which half that row is in.
         yield RowSet(name="decision", kind="decision", rows=shown[decision_half])
         shown = shown[~decision_half]
         yield RowSet(name="feedback", kind="feedback", rows=shown)
-    yield RowSet(name="without overlap", kind="without overlap", rows=shown[~data.overlapping[shown]])
     start = parts[0][1]
     for name, rows in parts[1:]:
         yield RowSet(name=name, kind="benchmark", rows=np.arange(start, start + rows))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from hokusai.datasets.row_digests import row_digests
 from hokusai.records import DELTA_FILE, DeltaReport, MetricDelta, NegativeControl, SubsetDeltas
 from hokusai.steps.answer_rounding import ANSWER_STEP, rounded_delta
 from hokusai.steps.decision_rule import rule_sha256
@@ -15,7 +19,7 @@ from hokusai.tracking import naming
 from hokusai.tracking.parameters import CompareAndOutputDeltaParameters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from hokusai.records import (
         Arm,
@@ -82,6 +86,10 @@ def compare_and_output_delta(
     decision = decide_contribution(
         rule, scores, has_new_rows=data.has_new_rows, rule_sha256=digest, looks=models.looks, number=number
     )
+    repetition = tuple(_repetition_notes(data, scores))
+    if repetition:
+        unsure = "How sure the delta is: benchmark rows that equal each other were taken for independent."
+        decision = dataclasses.replace(decision, not_concluded=(*decision.not_concluded, unsure))
     compare = _Comparison(settings, rule, scores)
     report = DeltaReport(
         identity=identity,
@@ -92,7 +100,7 @@ def compare_and_output_delta(
         datasets=data.versions,
         counts=data.counts,
         overlapping_rows=int(data.overlapping.sum()),
-        notes=(*baseline.notes, *data.notes, *models.notes, *_sealed_notes(scores, models)),
+        notes=(*baseline.notes, *data.notes, *models.notes, *repetition, *_sealed_notes(scores, models, data)),
         model_sha256=models.model_sha256,
         subsets=compare.subsets(),
         cross_checks=() if scores.is_sealed else cross_checks(rule, scores),
@@ -132,10 +140,39 @@ def delta_metrics(delta: MetricDelta) -> dict[str, float]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _sealed_notes(scores: BenchmarkScores, models: TrainedModels) -> tuple[str, ...]:
-    if not (scores.is_sealed and models.negative_controls):
-        return ()
-    return ("Arms that should gain nothing went through no gate: the decision half answers on the contribution alone.",)
+def _repetition_notes(data: IntegratedData, scores: BenchmarkScores) -> Iterator[str]:
+    """Say how many rows of the benchmark equal another, and what that may do to the interval.
+
+    Rows that repeat each other k times tell no more than one: where all errors of a row repeat, the variance of a mean
+    over n rows is the sum of k squared, over n, times as large (Kish, 1965, "Survey Sampling", Wiley).
+    """
+    if scores.deciding.subset.units < scores.deciding.subset.rows:
+        return
+    rows = data.benchmark_parts[0][1] if data.benchmark_parts else data.benchmark.num_rows
+    benchmark = data.benchmark.select([*data.features, data.label]).slice(0, rows)
+    _, times = np.unique(row_digests(benchmark, fold_negative_zero=True, source="benchmark"), return_counts=True)
+    repeated = int(times[times > 1].sum())
+    if repeated:
+        factor = math.sqrt(float(np.square(times).sum()) / rows)
+        yield (
+            f"{repeated} of {rows} benchmark rows equal another in features and label, and the interval and the least "
+            "numbers of rows take them for independent. If they are one case written several times, the interval "
+            f"should be up to {factor:.3g} times as wide: take the repetitions out, or name evaluation.group."
+        )
+
+
+def _sealed_notes(scores: BenchmarkScores, models: TrainedModels, data: IntegratedData) -> Iterator[str]:
+    if not scores.is_sealed:
+        return
+    if models.negative_controls:
+        yield (
+            "Arms that should gain nothing went through no gate: the decision half answers on the contribution alone."
+        )
+    if data.overlapping.any():
+        yield (
+            "Offered rows were met in the benchmark. What is gained without them is not told: it would tell which half "
+            "they are in."
+        )
 
 
 class _Comparison:
