@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import stat
 import tomllib
@@ -69,9 +70,11 @@ def test_a_benchmark_is_split_spent_shown_and_retired(
     assert (done.code, done.err) == (0, "")
     assert "20 times at most" in done.out
     assert "the one-sided level 0.005, so that all of them accept a worthless contribution" in done.out
-    told = tomllib.loads(done.out[done.out.index("[delta]") :])
-    assert told == {"delta": {"benchmark_key_file": "benchmark.key"}}
     key_file = project / "benchmark.key"
+    (section, line) = re.findall(r"Write into evaluation\.toml, under (\[\w+\]):\n\n(.+)\n", done.out)[0]
+    template = (project / "evaluation.toml").read_text(encoding="utf-8")
+    pasted = tomllib.loads(template.replace(section, f"{section}\n{line}", 1))
+    assert pasted["delta"] == tomllib.loads(template)["delta"] | {"benchmark_key_file": "benchmark.key"}
     assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
     assert key_file.read_text().strip() not in done.out
 
@@ -117,6 +120,39 @@ def test_a_second_split_is_refused_and_leaves_no_key_behind(project: Path, bench
     assert benchmark("split", "--decisions", "0", "--key-file", "another.key").code == 1
 
 
+@pytest.mark.parametrize(("alpha", "decisions"), [("0.6", "1"), ("1e-16", "1000")])
+def test_a_level_at_which_nothing_can_be_decided_is_refused_and_leaves_neither_key_nor_ledger_behind(
+    project: Path, benchmark: Callable[..., Outcome], alpha: str, decisions: str
+) -> None:
+    refused = benchmark("split", "--alpha", alpha, "--decisions", decisions)
+    assert (refused.code, "leaves 1e-15 to 0.25 for each of them" in refused.err) == (1, True)
+    assert not (project / "benchmark.key").exists()
+    assert "It is not split" in benchmark("show").out
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ("delta.minimum_gain=2", "delta.minimum_gain"),
+        ('delta.guards=[{metric="f1", margin=5.0}]', "delta.guards.0.margin"),
+    ],
+)
+def test_a_bar_beyond_the_metrics_range_is_refused_before_a_decision_is_spent(
+    project: Path,
+    call: Callable[..., Outcome],
+    benchmark: Callable[..., Outcome],
+    mlflow_store: MlflowAddress,
+    setting: str,
+    key: str,
+) -> None:
+    assert benchmark("split", "--decisions", "5").code == 0
+    options = ("--contribution", str(project / "base.csv"), "--set", "delta.benchmark_key_file=benchmark.key")
+    refused = call("run", *options, "--set", setting, "--tracking-uri", mlflow_store.uri)
+    assert (refused.code, key in refused.err, "expected less than 1" in refused.err) == (2, True, True)
+    assert benchmark("budget", "--json").value["left"] == 5
+    assert not mlflow_store.client.search_experiments(filter_string="name LIKE 'hokusai-%'")
+
+
 def with_nests(project: Path, *, size: int) -> None:
     """Put so many rows of the benchmark into a group each."""
     lines = (project / "benchmark.csv").read_text(encoding="utf-8").splitlines()
@@ -130,7 +166,7 @@ def with_nests(project: Path, *, size: int) -> None:
 def test_an_empty_half_is_refused_and_leaves_no_key_behind(project: Path, benchmark: Callable[..., Outcome]) -> None:
     with_nests(project, size=1000)
     refused = benchmark("split", "--decisions", "5")
-    assert (refused.code, "expected at least one in each" in refused.err) == (1, True)
+    assert (refused.code, "expected at least two in each" in refused.err) == (1, True)
     assert not (project / "benchmark.key").exists()
 
 

@@ -34,7 +34,7 @@ from hokusai.steps.data_integration import integrate_contributed_data
 from hokusai.steps.decision_rule import decision_rule, record_rule
 from hokusai.steps.delta_computation import compare_and_output_delta, delta_metrics, model_tags
 from hokusai.steps.delta_document import require_writable
-from hokusai.steps.delta_settings import deciding_metric
+from hokusai.steps.delta_settings import deciding_metric, require_reachable_bars
 from hokusai.steps.evaluation import evaluate_on_benchmark
 from hokusai.steps.hyperparameter_search import require_space
 from hokusai.steps.interim_scores import InterimScores
@@ -308,6 +308,7 @@ def _resolve_names(config: PipelineConfig, folder: Path | None) -> tuple[Trainer
     deciding = deciding_metric(config.delta, task=trainer.task)
     guards = [guard.metric for guard in config.delta.guards]
     metrics = chosen_metrics(config.evaluation, task=trainer.task, deciding=deciding, guards=guards, folder=folder)
+    require_reachable_bars(config.delta, deciding=deciding, metrics=metrics)
     return trainer, next(metric for metric in metrics if metric.name == deciding), metrics
 
 

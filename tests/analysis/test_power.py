@@ -82,6 +82,24 @@ def test_the_gain_that_is_just_detectable_needs_just_the_rows_and_seeds_that_the
         assert found == Needed(rows=500, seeds=5)
 
 
+def test_where_more_than_there_are_is_asked_for_no_number_is_as_small_though_fewer_rows_have_more_degrees() -> None:
+    pilot = simulated(np.random.default_rng(3), rows=400, fits=(3, 3), gain=0.1, seed_effect=0.1, confidence=0.95)
+    # Seeds of one arm are nearly all that varies, so that rows bring their degrees of freedom only where they are few.
+    interval = replace(
+        pilot,
+        row_variance=0.02,
+        control_seed_variance=0.0,
+        control_mean_square=0.0,
+        candidate_seed_variance=1.0,
+        candidate_mean_square=1.0,
+        standard_error=math.sqrt(1.02),
+    )
+    fewest = evidence_needed(interval, rows=400, gain=6.0, minimum_gain=0.0, confidence=0.95)
+    more = evidence_needed(interval, rows=400, gain=6.0, minimum_gain=0.0, confidence=0.95, is_more=True)
+    assert (fewest.rows, fewest.seeds) == (5, 3)
+    assert (more.rows, more.seeds) == (401, 4)
+
+
 def test_what_seeds_or_rows_alone_cannot_settle_has_no_number() -> None:
     by_rows = simulated(np.random.default_rng(4), rows=50, fits=(20, 20), gain=0.1, seed_effect=0.01, confidence=0.95)
     found = evidence_needed(by_rows, rows=50, gain=0.05, minimum_gain=0.0, confidence=0.95)

@@ -33,7 +33,7 @@ from hokusai.records import (
 )
 from hokusai.steps.answer_rounding import rounded, rounded_delta
 from hokusai.steps.benchmark_rows import BenchmarkRows, benchmark_rows
-from hokusai.steps.decision import judge, level_at
+from hokusai.steps.decision import decide_contribution, judge, level_at
 from hokusai.steps.decision_rule import decision_rule, record_rule, rule_sha256
 from hokusai.steps.delta_computation import compare_and_output_delta
 from hokusai.steps.delta_settings import DeltaSettings, GuardSettings
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hokusai.records import BenchmarkScores, DecisionRule, DeltaReport, Metric
+    from hokusai.records import BenchmarkScores, Decision, DecisionRule, DeltaReport, Metric
 
 ROOT = Path(__file__).parents[2]
 DELTA_SCHEMA = json.loads((ROOT / "docs" / "formats" / "delta-1.schema.json").read_text(encoding="utf-8"))
@@ -254,17 +254,20 @@ def judged_with(metric: str, *, positives: int = 100, negatives: int = 100, wron
     return judgement.reason if judgement.outcome == "not enough evidence" else ""
 
 
-@pytest.mark.parametrize("metric", ["precision", "recall", "f1", "average_precision", "roc_auc", "balanced_accuracy"])
+OF_EVERY_CLASS = ["roc_auc", "balanced_accuracy", "log_loss", "brier_score", "expected_calibration_error"]
+
+
+@pytest.mark.parametrize("metric", ["precision", "recall", "f1", "average_precision", *OF_EVERY_CLASS])
 def test_nothing_is_decided_below_fifty_rows_of_the_positive_class(metric: str) -> None:
     said = f"the benchmark has 49 rows of the class 'yes', and a decision by {metric} needs at least 50"
     assert said in judged_with(metric, positives=49)
-    assert judged_with(metric, positives=50) == ""
+    assert judged_with(metric, positives=50, wrong=90) == ""
 
 
-@pytest.mark.parametrize("metric", ["roc_auc", "balanced_accuracy"])
+@pytest.mark.parametrize("metric", OF_EVERY_CLASS)
 def test_metrics_of_both_classes_need_fifty_rows_of_the_other_class_too(metric: str) -> None:
     assert "49 rows of the class 'no'" in judged_with(metric, negatives=49)
-    assert judged_with(metric, negatives=50) == ""
+    assert judged_with(metric, negatives=50, wrong=90) == ""
 
 
 @pytest.mark.parametrize("metric", ["precision", "recall", "f1", "average_precision"])
@@ -273,9 +276,13 @@ def test_metrics_of_one_class_ask_for_rows_of_that_class_alone(metric: str) -> N
     assert "49 rows of the class 'no'" in judged_with(metric, negatives=49, positive="no")
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "log_loss", "brier_score"])
-def test_metrics_of_all_rows_ask_for_no_number_of_a_class(metric: str) -> None:
-    assert judged_with(metric, positives=31, negatives=169) == ""
+def test_accuracy_asks_for_no_number_of_a_class() -> None:
+    assert judged_with("accuracy", positives=31, negatives=169) == ""
+
+
+def test_a_rule_by_log_loss_on_twelve_rows_says_not_enough_evidence_and_names_the_floor() -> None:
+    said = judged_with("log_loss", positives=10, negatives=2, wrong=4)
+    assert "2 rows of the class 'no', and a decision by log_loss needs at least 50 (delta.minimum_positives)" in said
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "precision", "recall", "f1"])
@@ -391,7 +398,29 @@ def test_models_that_no_row_tells_apart_are_not_accepted(tmp_path: Path) -> None
     assert report.decision.minimum_detectable_effect is None
     by_f1 = dataclasses.replace(evaluation, delta=dataclasses.replace(FLOORLESS, metric="f1"))
     judgement = judge(by_f1.rule, by_f1.score())
-    assert judgement.reason.startswith("no benchmark row tells the two models apart by f1")
+    assert judgement.reason == (
+        "the gain in f1, +0, is the same on every row that counts, so nothing tells how sure it is."
+    )
+
+
+def test_a_gain_without_an_interval_is_told_as_such_and_not_as_no_difference() -> None:
+    labels = labels_of(50, 50)
+    told = "the gain in balanced_accuracy, +0.5, is the same on every row that counts, so nothing tells how sure it is"
+    evaluation = Evaluation(
+        labels,
+        controls=[np.full(100, 0.1)],
+        candidates=[answers_to(labels)],
+        metrics=[METRICS["accuracy"], METRICS["balanced_accuracy"]],
+        delta=dataclasses.replace(FLOORLESS, metric="balanced_accuracy"),
+    )
+    assert judge(evaluation.rule, evaluation.score()).reason == f"{told}."
+    guards = (GuardSettings(metric="balanced_accuracy", margin=0.05),)
+    evaluation.delta = dataclasses.replace(FLOORLESS, guards=guards)
+    judgement = judge(evaluation.rule, evaluation.score())
+    assert (judgement.outcome, judgement.guards[0].verdict) == ("not enough evidence", "unclear")
+    assert judgement.reason.startswith(
+        f"whether balanced_accuracy got worse by more than the margin is not clear, for {told}; "
+    )
 
 
 def test_a_metric_where_less_is_better_has_its_bar_in_its_own_unit() -> None:
@@ -517,6 +546,82 @@ def test_seeds_that_would_settle_it_are_told_where_seeds_disagree(tmp_path: Path
     assert decision.outcome == "not enough evidence"
     assert decision.seeds_needed is not None
     assert 3 < decision.seeds_needed < 100
+
+
+def decided(evaluation: Evaluation) -> Decision:
+    """Return the decision on the scores of step 4."""
+    return decide_contribution(evaluation.rule, evaluation.score(), has_new_rows=True, rule_sha256="0" * 64)
+
+
+def test_what_would_settle_it_reaches_the_floors_as_well() -> None:
+    decision = decided(compared(better=24, rows=100, delta=DeltaSettings()))
+    assert "right on 24 benchmark rows, and a decision by accuracy needs at least 25" in decision.reason
+    assert (decision.rows_needed, decision.seeds_needed) == (math.ceil(100 * 25 / 24), None)
+    auc = dataclasses.replace(compared(better=60, rows=80), metrics=[METRICS["roc_auc"]])
+    auc.delta = DeltaSettings(metric="roc_auc", minimum_positives=500)
+    assert decided(auc).rows_needed == 80 * 500 / 40
+    labels = labels_of(100, 100)
+    few = Evaluation(
+        labels,
+        controls=[answers_to(labels, wrong=range(40 + seed), seed=seed) for seed in range(2)],
+        candidates=[answers_to(labels, wrong=range(10 * seed), seed=seed) for seed in range(2)],
+    )
+    decision = decided(few)
+    assert "needs at least 3 seeds" in decision.reason
+    assert decision.rows_needed is None
+    assert decision.seeds_needed is not None
+    assert decision.seeds_needed >= 3
+
+
+def test_what_would_settle_it_settles_an_unclear_guard_too(tmp_path: Path) -> None:
+    labels = labels_of(100, 300)
+    evaluation = Evaluation(
+        labels,
+        controls=[answers_to(labels, wrong=range(100, 200), seed=1)],
+        candidates=[answers_to(labels, wrong=range(25), seed=2)],
+        metrics=[METRICS["accuracy"], METRICS["recall"]],
+        delta=dataclasses.replace(FLOORLESS, guards=(GuardSettings(metric="recall", margin=0.3),)),
+    )
+    report = evaluation.report(tmp_path)
+    recall = report.deltas[1]
+    assert report.decision.guards[0].verdict == "unclear"
+    assert recall.standard_error is not None
+    # The gain of -0.25 is 0.05 above what is put up with.
+    expected = 400 * (2.8 * recall.standard_error / 0.05) ** 2
+    assert report.decision.rows_needed == pytest.approx(expected, rel=0.02)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    better=st.integers(0, 40),
+    worse=st.integers(0, 40),
+    seeds=st.integers(1, 4),
+    metric=st.sampled_from(["accuracy", "recall", "roc_auc", "log_loss"]),
+    floors=st.tuples(st.sampled_from([1, 25, 50]), st.sampled_from([1, 25])),
+    margin=st.floats(0, 0.3),
+)
+def test_what_would_settle_it_is_never_what_is_there_already(
+    better: int, worse: int, seeds: int, metric: str, floors: tuple[int, int], margin: float
+) -> None:
+    labels = np.array(["yes", "no"] * 45)
+    evaluation = Evaluation(
+        labels,
+        controls=[answers_to(labels, wrong=range(better + seed), seed=seed) for seed in range(seeds)],
+        candidates=[
+            answers_to(labels, wrong=range(better, better + worse + 3 * seed), seed=9 + seed) for seed in range(seeds)
+        ],
+        metrics=[METRICS[name] for name in {metric: None, "recall": None}],
+        delta=DeltaSettings(
+            metric=metric,
+            minimum_positives=floors[0],
+            minimum_discordant_rows=floors[1],
+            guards=(GuardSettings(metric="recall", margin=margin),),
+        ),
+    )
+    decision = decided(evaluation)
+    if decision.outcome == "not enough evidence":
+        assert decision.rows_needed is None or decision.rows_needed > 90
+        assert decision.seeds_needed is None or decision.seeds_needed > seeds
 
 
 def test_a_decision_needs_nothing_more(tmp_path: Path) -> None:
@@ -708,7 +813,7 @@ def test_a_sealed_decision_says_which_one_it_was_and_at_which_level(tmp_path: Pa
     assert "(decision 1 of 100)" in decision.reason
     assert not any("passes by chance" in sentence for sentence in decision.not_concluded)
     assert (report.cross_checks, report.negative_controls) == ((), ())
-    assert [each.subset.kind for each in report.subsets] == ["without overlap"]
+    assert report.subsets == ()
 
 
 def test_what_is_told_of_the_feedback_half_has_no_finer_steps_than_a_point(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from hokusai.steps.chosen_metrics import chosen_metrics
 from hokusai.steps.decision_rule import decision_rule
 from hokusai.steps.delta_computation import compare_and_output_delta, delta_metrics, model_tags
 from hokusai.steps.delta_document import DELTA_FORMAT
-from hokusai.steps.delta_settings import DeltaSettings, deciding_metric
+from hokusai.steps.delta_settings import DeltaSettings, GuardSettings, deciding_metric, require_reachable_bars
 from hokusai.steps.evaluation import evaluate_on_benchmark
 from hokusai.steps.evaluation_settings import EvaluationSettings
 from hokusai.steps.model_training import TrainingSettings, train_new_model
@@ -338,6 +338,33 @@ def test_all_metrics_of_the_task_are_computed_unless_some_are_named_and_the_deci
 def test_a_metric_that_the_task_does_not_have_is_refused(metrics: tuple[str, ...], deciding: str) -> None:
     with pytest.raises(ConfigurationError, match="expected one of: accuracy"):
         chosen_metrics(EvaluationSettings(metrics=metrics), task="classification", deciding=deciding)
+
+
+BARS = (
+    (DeltaSettings(minimum_gain=1.0), "delta.minimum_gain"),
+    (
+        DeltaSettings(guards=(GuardSettings(metric="log_loss", margin=50.0), GuardSettings(metric="f1", margin=5.0))),
+        "delta.guards.1.margin",
+    ),
+)
+
+
+@pytest.mark.parametrize(("delta", "key"), BARS)
+def test_a_bar_or_margin_as_large_as_all_that_the_metric_can_differ_by_is_refused(
+    delta: DeltaSettings, key: str
+) -> None:
+    metrics = [METRICS[name] for name in ("accuracy", "log_loss", "f1")]
+    with pytest.raises(ConfigurationError, match=r"expected less than 1: \w+ goes from 0 to 1") as caught:
+        require_reachable_bars(delta, deciding="accuracy", metrics=metrics)
+    assert caught.value.key == key
+    assert caught.value.exit_code == 2
+
+
+def test_a_bar_within_the_metrics_range_or_of_a_metric_without_one_is_taken() -> None:
+    guards = (GuardSettings(metric="rmse", margin=1e6), GuardSettings(metric="r2", margin=5.0))
+    delta = DeltaSettings(minimum_gain=1.99, guards=guards)
+    metrics = [METRICS[name] for name in ("brier_score", "rmse", "r2")]
+    require_reachable_bars(delta, deciding="brier_score", metrics=metrics)
 
 
 # --- step 5 ----------------------------------------------------------------------------------------------------------

@@ -209,8 +209,13 @@ def test_what_does_not_fit_the_declaration_is_refused(mlflow_store: MlflowAddres
     assert "it is not split" in refusal(lambda: spend(ledger, "e1"))
     assert "it is not split" in refusal(lambda: ledger.retire(DIGEST, reason="no use"))
     assert "got 0 decisions, expected a number from 1" in refusal(lambda: split(ledger, decisions=0))
-    assert "got the probability 1.0" in refusal(lambda: split(ledger, alpha=1.0))
-    assert "one half would have 60 rows and the other 0" in refusal(lambda: split(ledger, decision_rows=0))
+    for alpha, decisions in ((1.0, 1000), (math.nan, 3), (0.6, 1), (0.51, 2), (1e-16, 1), (1e-13, 1000), (-0.05, 3)):
+        said = refusal(lambda: split(ledger, alpha=alpha, decisions=decisions))  # noqa: B023
+        assert f"got the probability {alpha!r} for {decisions} decisions, expected a number below 1" in said
+        assert "leaves 1e-15 to 0.25 for each of them" in said
+    for rows in (0, 1):
+        said = refusal(lambda: split(ledger, decision_rows=rows))  # noqa: B023
+        assert f"one half would have 60 rows and the other {rows}, expected at least two in each" in said
     assert "got no content digest" in refusal(lambda: ledger.read("abc"))
     assert not mlflow_store.client.search_registered_models()
     split(ledger, decisions=2)

@@ -123,7 +123,14 @@ def minimum_detectable_effect(interval: PairedInterval, *, power: float = 0.8) -
 
 
 def evidence_needed(
-    interval: PairedInterval, *, rows: int, gain: float, minimum_gain: float, confidence: float, power: float = 0.8
+    interval: PairedInterval,
+    *,
+    rows: int,
+    gain: float,
+    minimum_gain: float,
+    confidence: float,
+    power: float = 0.8,
+    is_more: bool = False,
 ) -> Needed:
     """Return how many rows, or how many seeds, would settle this gain against the bar if it were the true one.
 
@@ -137,6 +144,8 @@ def evidence_needed(
         minimum_gain: The bar, in the same unit.
         confidence: Two-sided confidence level of the decision, between 0 and 1.
         power: Probability with which it would be settled, between 0 and 1.
+        is_more: Whether only more than there are will do, as where these settled nothing: the degrees of freedom are
+            approximate, and by them fewer rows may seem to do.
 
     Raises:
         ValueError: The confidence or the power is not between 0 and 1, or there are fewer rows than units.
@@ -154,16 +163,21 @@ def evidence_needed(
         return _power(noncentrality, precision.degrees_of_freedom, critical=critical) >= power
 
     per_unit = rows / interval.units
-    fewest_rows = math.ceil(2 * per_unit)
+    fewest_rows = rows + 1 if is_more else math.ceil(2 * per_unit)
+    fewest_seeds = min(interval.control_fits, interval.candidate_fits) + 1 if is_more else 2
     return Needed(
         rows=_fewest(
             lambda number: is_settled(project_precision(interval, units=number / per_unit)), fewest_rows, MOST_ROWS
         ),
         seeds=_fewest(
             lambda number: is_settled(
-                project_precision(interval, control_fits=max(number, interval.control_fits), candidate_fits=number)
+                project_precision(
+                    interval,
+                    control_fits=max(number, interval.control_fits),
+                    candidate_fits=max(number, interval.candidate_fits) if is_more else number,
+                )
             ),
-            2,
+            fewest_seeds,
             MOST_SEEDS,
         )
         if interval.control_mean_square + interval.candidate_mean_square > 0

@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hokusai.analysis.group_sequential import boundaries
 from hokusai.analysis.multiplicity import check_non_inferiority
-from hokusai.analysis.power import evidence_needed, minimum_detectable_effect
+from hokusai.analysis.power import Needed, evidence_needed, minimum_detectable_effect
 from hokusai.analysis.statistics import decide
 from hokusai.records import Decision, GuardVerdict
 from hokusai.steps.answer_rounding import rounded_up
 from hokusai.steps.deltas import IntervalMethod, interval_of, metric_deltas
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hokusai.records import (
         Arm,
@@ -31,7 +31,7 @@ __all__ = ["Judgement", "decide_contribution", "judge", "level_at", "method_at",
 
 _OF_PREDICTED_CLASSES = {"accuracy", "balanced_accuracy", "precision", "recall", "f1"}
 _OF_ONE_CLASS = {"precision", "recall", "f1", "average_precision"}
-_OF_EVERY_CLASS = {"balanced_accuracy", "roc_auc"}
+_OF_EVERY_CLASS = {"balanced_accuracy", "roc_auc", "log_loss", "brier_score", "expected_calibration_error"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,23 @@ class Judgement:
     outcome: Outcome
     reason: str
     guards: tuple[GuardVerdict, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shortage:
+    """A floor of evidence that is not reached.
+
+    Attributes:
+        reason: One sentence.
+        of: What there is too little of.
+        found: How much there is of what the floor is about.
+        floor: The least that it takes.
+    """
+
+    reason: str
+    of: Literal["rows", "seeds"]
+    found: float
+    floor: int
 
 
 def level_at(rule: DecisionRule, *, looks: int) -> float:
@@ -108,12 +125,11 @@ def judge(rule: DecisionRule, scores: BenchmarkScores, *, looks: int = 0, arm: A
             outcome="not enough evidence",
             reason=f"{rule.metric} is undefined here: {_why(rule.metric, deciding, arm)}.",
         )
-    lacking = _lacking(rule, scores, arm=arm)
+    lacking = next(_shortages(rule, scores, arm=arm), None)
     if lacking:
-        return Judgement(outcome="not enough evidence", reason=lacking)
+        return Judgement(outcome="not enough evidence", reason=lacking.reason)
     if delta.gain_lower is None or delta.gain_upper is None:
-        reason = f"no benchmark row tells the two models apart by {rule.metric}, so nothing says how sure the delta is."
-        return Judgement(outcome="not enough evidence", reason=reason)
+        return Judgement(outcome="not enough evidence", reason=f"{_without_interval(delta)}.")
     outcome = decide(gain_lower=delta.gain_lower, gain_upper=delta.gain_upper, minimum_gain=rule.minimum_gain)
     reason = _sentence(delta, bar=rule.minimum_gain, outcome=outcome)
     guards = tuple(_guard(guard.metric, guard.margin, by_name.get(guard.metric)) for guard in rule.guards)
@@ -123,7 +139,9 @@ def judge(rule: DecisionRule, scores: BenchmarkScores, *, looks: int = 0, arm: A
         outcome, reason = "reject", f"{' and '.join(broken)} got worse by more than the margin; {reason}"
     elif unclear and outcome == "accept":
         outcome = "not enough evidence"
-        reason = f"whether {' and '.join(unclear)} got worse by more than the margin is not clear; {reason}"
+        without = [by_name[name] for name in unclear if name in by_name and by_name[name].gain_lower is None]
+        why = "".join(f", for {_without_interval(each)}" for each in without)
+        reason = f"whether {' and '.join(unclear)} got worse by more than the margin is not clear{why}; {reason}"
     return Judgement(outcome=outcome, reason=reason, guards=guards)
 
 
@@ -138,15 +156,8 @@ def why_undecidable(
         class_rows: Pairs of class and number of its rows among those that decide.
         positive_class: The class that metrics of one class are about; empty where there is none.
     """
-    if fits is not None and fits < rule.minimum_seeds:
-        return f"the trainer is random; a decision needs at least {rule.minimum_seeds} seeds (training.seeds)."
-    for name, rows in _classes_that_count(rule.metric, class_rows, positive_class):
-        if rows < rule.minimum_positives:
-            return (
-                f"the benchmark has {rows} rows of the class {name!r}, and a decision by {rule.metric} needs at least "
-                f"{rule.minimum_positives} (delta.minimum_positives)."
-            )
-    return ""
+    shortages = _of_seeds_and_classes(rule, fits=fits, class_rows=class_rows, positive_class=positive_class)
+    return next((each.reason for each in shortages), "")
 
 
 def decide_contribution(
@@ -199,30 +210,43 @@ def decide_contribution(
             guards=(),
         )
     decision = _with_power(decision, rule, scores, looks=looks)
-    return dataclasses.replace(decision, not_concluded=_not_concluded(decision, rule, scores))
+    return dataclasses.replace(decision, not_concluded=_not_concluded(decision, rule))
 
 
-def _lacking(rule: DecisionRule, scores: BenchmarkScores, *, arm: Arm) -> str:
-    """Return why there is too little of something to decide by, in one sentence; empty when there is enough."""
+def _of_seeds_and_classes(
+    rule: DecisionRule, *, fits: int | None, class_rows: Sequence[tuple[str, int]], positive_class: str
+) -> Iterator[_Shortage]:
+    if fits is not None and fits < rule.minimum_seeds:
+        reason = f"the trainer is random; a decision needs at least {rule.minimum_seeds} seeds (training.seeds)."
+        yield _Shortage(reason=reason, of="seeds", found=fits, floor=rule.minimum_seeds)
+    for name, rows in _classes_that_count(rule.metric, class_rows, positive_class):
+        if rows < rule.minimum_positives:
+            reason = (
+                f"the benchmark has {rows} rows of the class {name!r}, and a decision by {rule.metric} needs at least "
+                f"{rule.minimum_positives} (delta.minimum_positives)."
+            )
+            yield _Shortage(reason=reason, of="rows", found=rows, floor=rule.minimum_positives)
+
+
+def _shortages(rule: DecisionRule, scores: BenchmarkScores, *, arm: Arm) -> Iterator[_Shortage]:
+    """Yield every floor of evidence that is not reached."""
     deciding = scores.deciding
     fits = min(deciding.scores[each][rule.metric].values.size for each in ("control", arm))
-    lacking = why_undecidable(
+    yield from _of_seeds_and_classes(
         rule,
         fits=fits if scores.is_random else None,
         class_rows=deciding.class_rows,
         positive_class=scores.positive_class,
     )
-    if lacking:
-        return lacking
     if rule.metric in _OF_PREDICTED_CLASSES and arm in deciding.right:
         discordant = float(abs(deciding.right[arm].share - deciding.right["control"].share).sum())
         # What nobody can tell apart is no gain for certain: that has a bound of its own.
         if 0 < discordant < rule.minimum_discordant_rows:
-            return (
+            reason = (
                 f"only one of the two models is right on {discordant:.4g} benchmark rows, and a decision by "
                 f"{rule.metric} needs at least {rule.minimum_discordant_rows} (delta.minimum_discordant_rows)."
             )
-    return ""
+            yield _Shortage(reason=reason, of="rows", found=discordant, floor=rule.minimum_discordant_rows)
 
 
 def _classes_that_count(
@@ -259,28 +283,65 @@ def _with_power(decision: Decision, rule: DecisionRule, scores: BenchmarkScores,
     decision = dataclasses.replace(decision, minimum_detectable_effect=smallest if math.isfinite(smallest) else None)
     if decision.outcome != "not enough evidence":
         return decision
-    needed = evidence_needed(
-        interval,
-        rows=shown.subset.rows,
-        gain=interval.delta if metric.higher_is_better else -interval.delta,
-        minimum_gain=rule.minimum_gain,
-        confidence=method.confidence,
-    )
+    needed = _needed(decision, rule, scores, method=method)
     return dataclasses.replace(decision, rows_needed=needed.rows, seeds_needed=needed.seeds)
 
 
-def _not_concluded(decision: Decision, rule: DecisionRule, scores: BenchmarkScores) -> tuple[str, ...]:
+def _needed(decision: Decision, rule: DecisionRule, scores: BenchmarkScores, *, method: IntervalMethod) -> Needed:
+    """Return what would settle the deciding metric and every unclear guard, and reach every floor."""
+    rows: list[int | None] = []
+    seeds: list[int | None] = []
+    unclear = ((guard.metric, -guard.margin) for guard in decision.guards if guard.verdict == "unclear")
+    for name, bar in ((rule.metric, rule.minimum_gain), *unclear):
+        each = _settled(name, bar, scores, method=method)
+        rows.append(each.rows)
+        seeds.append(each.seeds)
+    for shortage in _shortages(rule, scores, arm="candidate"):
+        # More of the one does not help where there is too little of the other.
+        of_rows = shortage.of == "rows"
+        present = scores.deciding.subset.rows
+        rows.append(math.ceil(present * shortage.floor / shortage.found) if of_rows else None)
+        seeds.append(None if of_rows else shortage.floor)
+    return Needed(rows=_most(rows), seeds=_most(seeds))
+
+
+def _settled(name: str, bar: float, scores: BenchmarkScores, *, method: IntervalMethod) -> Needed:
+    deciding = scores.deciding
+    control, candidate = (deciding.scores[arm].get(name) for arm in ("control", "candidate"))
+    if control is None or candidate is None:
+        return Needed(rows=None, seeds=None)
+    interval = interval_of(control, candidate, method=method)
+    if interval is None:
+        return Needed(rows=None, seeds=None)
+    metric = next(each for each in scores.metrics if each.name == name)
+    gain = interval.delta if metric.higher_is_better else -interval.delta
+    return evidence_needed(
+        interval,
+        rows=deciding.subset.rows,
+        # How far the gain is from the bar: as a bar, one below zero would count as zero.
+        gain=gain - bar,
+        minimum_gain=0.0,
+        confidence=method.confidence,
+        is_more=True,
+    )
+
+
+def _most(numbers: Sequence[int | None]) -> int | None:
+    known = [number for number in numbers if number is not None]
+    return max(known) if len(known) == len(numbers) else None
+
+
+def _not_concluded(decision: Decision, rule: DecisionRule) -> tuple[str, ...]:
     said = []
     if decision.outcome == "not enough evidence":
-        said.append("Whether the contribution helps: the evidence is compatible with both.")
+        said.append("Whether the contribution helps: there is not enough evidence either way.")
     if decision.is_exploratory:
         said.append(
             "How often decisions on this benchmark are wrong: nothing limits how often it is asked, and of "
             f"contributions that are worth nothing one in {round(2 / (1 - rule.confidence))} passes by chance "
             "(`hokusai benchmark split`)."
         )
-    if not scores.is_random:
-        said.append("What another sample of the same contributor's rows would be worth: this one is taken as it is.")
+    said.append("What another sample of the same contributor's rows would be worth: this one is taken as it is.")
     return tuple(said)
 
 
@@ -294,6 +355,13 @@ def _sentence(delta: MetricDelta, *, bar: float, outcome: Outcome) -> str:
     return (
         f"the gain in {delta.metric.name} is {delta.gain:+.3g}, with {level} confidence between "
         f"{delta.gain_lower:+.3g} and {delta.gain_upper:+.3g}: {said[outcome]}."
+    )
+
+
+def _without_interval(delta: MetricDelta) -> str:
+    return (
+        f"the gain in {delta.metric.name}, {delta.gain:+.3g}, is the same on every row that counts, so nothing tells "
+        "how sure it is"
     )
 
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Interval, Len
 
-__all__ = ["DeltaSettings", "GuardSettings", "deciding_metric"]
+from hokusai.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hokusai.records import Metric
+
+__all__ = ["DeltaSettings", "GuardSettings", "deciding_metric", "require_reachable_bars"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,3 +71,27 @@ class DeltaSettings:
 def deciding_metric(settings: DeltaSettings, *, task: str) -> str:
     """Return the name of the metric that decides."""
     return settings.metric or ("accuracy" if task == "classification" else "rmse")
+
+
+def require_reachable_bars(settings: DeltaSettings, *, deciding: str, metrics: Sequence[Metric]) -> None:
+    """Refuse a bar that no gain could clear, and a margin that no loss could break.
+
+    Args:
+        settings: The bar and the guards.
+        deciding: Name of the metric that decides.
+        metrics: The metrics that are computed; those without a bound on either side have no largest difference.
+
+    Raises:
+        ConfigurationError: One is as large as the metric's whole range, or larger.
+    """
+    by_name = {metric.name: metric for metric in metrics}
+    bars = [("delta.minimum_gain", deciding, settings.minimum_gain)]
+    bars += [(f"delta.guards.{n}.margin", guard.metric, guard.margin) for n, guard in enumerate(settings.guards)]
+    for key, name, bar in bars:
+        lower, upper = by_name[name].lower, by_name[name].upper
+        if lower is not None and upper is not None and bar >= upper - lower:
+            problem = (
+                f"got {bar:g}, expected less than {upper - lower:g}: {name} goes from {lower:g} to {upper:g}. It is in "
+                "the metric's own unit: of a fraction, five points are 0.05."
+            )
+            raise ConfigurationError(problem, key=key)

@@ -40,6 +40,9 @@ _KINDS = ("split", "spend", "outcome", "retire")
 _TAG = "hokusai.ledger."
 _NAME_DIGITS = 32
 _MOST_DECISIONS = 1_000_000
+# Of the level of one decision: 1 - 2 * level, its confidence, must stay below 1 in 64-bit numbers, and be at least 0.5.
+_SMALLEST_LEVEL, _LARGEST_LEVEL = 1e-15, 0.25
+_FEWEST_ROWS = 2
 _COUNT = re.compile(r"[0-9]{1,12}")
 
 
@@ -321,12 +324,15 @@ def require_declaration(digest: str, *, decisions: int, alpha: float, rows: tupl
     if not 1 <= decisions <= _MOST_DECISIONS:
         problem = f"got {decisions} decisions, expected a number from 1 to {_MOST_DECISIONS:,}."
         raise BenchmarkLedgerError(digest, problem)
-    if not 0 < alpha < 1:
-        problem = f"got the probability {alpha!r}, expected a number between 0 and 1, such as 0.05."
-        raise BenchmarkLedgerError(digest, problem)
-    if min(rows) < 1:
+    if not (alpha < 1 and _SMALLEST_LEVEL <= alpha / decisions <= _LARGEST_LEVEL):
         problem = (
-            f"one half would have {rows[0]} rows and the other {rows[1]}, expected at least one in each. It needs more "
+            f"got the probability {alpha!r} for {decisions} decisions, expected a number below 1 that leaves "
+            f"{_SMALLEST_LEVEL:g} to {_LARGEST_LEVEL:g} for each of them, such as 0.05."
+        )
+        raise BenchmarkLedgerError(digest, problem)
+    if min(rows) < _FEWEST_ROWS:
+        problem = (
+            f"one half would have {rows[0]} rows and the other {rows[1]}, expected at least two in each. It needs more "
             "rows, or more groups."
         )
         raise BenchmarkLedgerError(digest, problem)
