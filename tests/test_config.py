@@ -16,7 +16,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hokusai.config import PipelineConfig, config_values, load_config, load_tracking, require_valid, setting_keys
+from hokusai.config import (
+    PipelineConfig,
+    complete_tracking,
+    config_values,
+    load_config,
+    load_tracking,
+    require_valid,
+    setting_keys,
+)
 from hokusai.configuration_document import (
     build_config,
     configuration_bytes,
@@ -373,6 +381,27 @@ def test_commands_without_a_file_take_the_store_from_the_environment_and_a_flag_
     assert load_tracking(None).uri == resolve_store(TrackingSettings()) == "http://own"
     assert load_tracking(None).journal == folder / "journals"
     assert load_tracking(None, uri="http://flag").uri == "http://flag"
+
+
+def test_a_relative_sqlite_store_is_one_file_whatever_the_current_folder_is(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    lines = 'uri = "sqlite:///store.db?timeout=20"\nregistry_uri = "sqlite:///registry.db"'
+    (folder / "evaluation.toml").write_text(with_line("tracking", lines), encoding="utf-8")
+    (folder / "far").mkdir()
+    monkeypatch.chdir(folder / "far")
+    file = Path("../evaluation.toml")
+    expected = (f"sqlite:///{folder}/store.db?timeout=20", f"sqlite:///{folder}/registry.db")
+    for tracking in (load_config(file, environment={}).config.tracking, load_tracking(file)):
+        assert (tracking.uri, tracking.registry_uri) == expected
+    here = f"sqlite:///{folder}/far/store.db"
+    relative = TrackingSettings(uri="sqlite:///store.db", registry_uri="sqlite:///store.db")
+    built = dataclasses.replace(load_config(file, environment={}).config, tracking=relative)
+    for tracking in (require_valid(built).tracking, complete_tracking(relative)):
+        assert (tracking.uri, tracking.registry_uri) == (here, here)
+    assert load_tracking(file, uri="sqlite:///store.db").uri == here
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///store.db")
+    assert load_tracking(file).uri == load_tracking(None).uri == resolve_store(TrackingSettings()) == here
 
 
 def test_an_error_about_a_value_is_given_the_place_that_the_value_came_from() -> None:

@@ -29,7 +29,7 @@ from hokusai.steps.data_settings import DataSettings
 from hokusai.steps.delta_settings import DeltaSettings
 from hokusai.steps.evaluation_settings import EvaluationSettings
 from hokusai.steps.model_training import TrainingSettings
-from hokusai.tracking.mlflow_config import TrackingSettings, default_store_uri, resolve_store
+from hokusai.tracking.mlflow_config import TrackingSettings, absolute_store_uri, default_store_uri, resolve_store
 from hokusai.tracking.naming import require_names
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ _MLFLOW_VARIABLES = {
     "MLFLOW_REGISTRY_URI": "tracking.registry_uri",
     "MLFLOW_EXPERIMENT_NAME": "tracking.experiment",
 }
+_STORES = ("tracking.uri", "tracking.registry_uri")
 _PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MODEL_ADDRESS = re.compile(r"models:/|runs:/|sha256:|m-[0-9a-f]{32}$")
 # Where pulled models are kept concerns the machine and no evaluation.
@@ -236,7 +237,7 @@ def config_from_values(values: Mapping[str, Any], *, in_memory: Collection[str] 
     """
     checked = _validate(PipelineConfig, dict(values), {}, None)
     _check_names_and_files(checked, {}, in_memory)
-    return checked
+    return dataclasses.replace(checked, tracking=_absolute_stores(checked.tracking))
 
 
 def require_valid_tracking(settings: TrackingSettings) -> TrackingSettings:
@@ -247,7 +248,8 @@ def require_valid_tracking(settings: TrackingSettings) -> TrackingSettings:
     """
     values = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
     checked = _validate(TrackingSettings, values, {}, None, prefix="tracking.")
-    return dataclasses.replace(checked, uri=resolve_store(checked), journal=checked.journal.resolve())
+    complete = dataclasses.replace(checked, uri=resolve_store(checked), journal=checked.journal.resolve())
+    return _absolute_stores(complete)
 
 
 def complete_tracking(settings: TrackingSettings | None) -> TrackingSettings:
@@ -435,7 +437,9 @@ def _flatten(annotation: Any) -> set[Any]:
 
 
 def _absolute(key: str, value: Any, folder: Path) -> Any:
-    """Make a path that was given relative to ``folder`` absolute; leave every other value alone."""
+    """Make a path, or a SQLite store, that was given relative to ``folder`` absolute; leave other values alone."""
+    if key in _STORES and isinstance(value, str):
+        return absolute_store_uri(value, folder)
     if key == "baseline.source" and isinstance(value, str):
         is_path = value and not is_model_address(value)
         return str(folder / value) if is_path else value
@@ -457,6 +461,16 @@ def _absolute_defaults(config: PipelineConfig, folder: Path) -> PipelineConfig:
 def _absolute_tracking(settings: TrackingSettings, folder: Path) -> TrackingSettings:
     return dataclasses.replace(
         settings, uri=settings.uri or default_store_uri(folder), journal=folder / settings.journal
+    )
+
+
+def _absolute_stores(settings: TrackingSettings) -> TrackingSettings:
+    """Name the SQLite stores of settings that were built in code as they are named from any folder."""
+    here = Path()
+    return dataclasses.replace(
+        settings,
+        uri=absolute_store_uri(settings.uri, here),
+        registry_uri=absolute_store_uri(settings.registry_uri, here),
     )
 
 

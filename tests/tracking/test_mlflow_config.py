@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hokusai.errors import ConfigurationError
 from hokusai.tracking.mlflow_config import (
     TrackingSettings,
+    absolute_store_uri,
     default_store_uri,
     redact_credentials,
     shipper_environment,
@@ -60,6 +62,42 @@ def test_no_password_is_shown(user: str, password: str) -> None:
 )
 def test_only_a_sqlite_address_has_a_file(uri: str, path: Path | None) -> None:
     assert sqlite_path(uri) == path
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("sqlite:///store.db", "a/store.db"),
+        ("sqlite:///../store.db", "store.db"),
+        ("sqlite:///b/./store.db?timeout=20", "a/b/store.db?timeout=20"),
+    ],
+)
+def test_a_relative_file_becomes_one_of_the_folder(tmp_path: Path, uri: str, name: str) -> None:
+    (tmp_path / "a").mkdir()
+    assert absolute_store_uri(uri, tmp_path / "a") == f"sqlite:///{tmp_path}/{name}"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *(
+            "sqlite:////tmp/../store.db",
+            "sqlite:///:memory:",
+            "sqlite:///",
+            "sqlite://",
+            "http://host/x.db",
+            "databricks",
+        ),
+        *("sqlite:///file:x?mode=memory&uri=true", "postgresql://host/mlflow", ""),
+    ],
+)
+def test_any_other_address_stays_as_it_is(tmp_path: Path, uri: str) -> None:
+    assert absolute_store_uri(uri, tmp_path) == uri
+
+
+def test_a_relative_file_in_a_folder_that_no_address_can_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"what\?/store.db has a '\?'"):
+        absolute_store_uri("sqlite:///store.db", tmp_path / "what?")
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "100%41", "a@b:c", "café", "a#b"])

@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from hokusai.digests import canonical_json, sha256
 from hokusai.errors import JournalError, TrackingServerError
 from hokusai.tracking.artifacts import MANIFEST_FILE
-from hokusai.tracking.journal import FileJournal, JournalReader
+from hokusai.tracking.journal import JOURNAL_FILE, FileJournal, JournalReader
 from hokusai.tracking.metric_names import is_measurement, metric_name
 from hokusai.tracking.mlflow_client import MlflowStore
 from hokusai.tracking.naming import EVALUATION_TAG, PARAMETERS_DIGEST_TAG, RUN_KEY_TAG, STEPS
@@ -219,11 +219,28 @@ def test_a_second_replay_changes_nothing(uri: str, record_evaluation: Callable[.
     first = everything(client, folder, tmp_path)
     assert len(first) == 8
     assert len(first["models"]) == len(first["versions"]) == 1
-    for _ in range(2):
-        (folder / SHIPPING_FILE).unlink()
-        state = ship(folder, store)
+    for again in (False, True, True):
+        if not again:
+            (folder / SHIPPING_FILE).unlink()
+        state = ship(folder, store, again=again)
         assert state.complete
         assert everything(client, folder, tmp_path) == first
+
+
+def test_a_journal_that_has_lost_its_end_is_not_sent_again(
+    sqlite_uri: str, record_evaluation: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = record_evaluation(sqlite_uri, steps=())
+    store = MlflowStore(sqlite_uri)
+    shipped = ship(folder, store)
+    client = MlflowClient(sqlite_uri, sqlite_uri)
+    first = everything(client, folder, tmp_path)
+    lines = (folder / JOURNAL_FILE).read_bytes().splitlines(keepends=True)
+    (folder / JOURNAL_FILE).write_bytes(b"".join(lines[:-2]))
+    with pytest.raises(JournalError, match=f"it ends with line {len(lines) - 2}, but shipping.json says that"):
+        ship(folder, store, again=True)
+    assert read_shipping_state(folder) == shipped
+    assert everything(client, folder, tmp_path) == first
 
 
 class InterruptedStore:

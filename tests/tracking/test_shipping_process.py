@@ -125,6 +125,30 @@ def test_a_growing_journal_is_in_mlflow_before_it_is_closed(
     assert runs_of(store_uri, evaluation)["parent"].info.status == "FINISHED"
 
 
+def test_nothing_is_imported_from_the_working_directory(
+    store_uri: str,
+    open_journal: Callable[[str], FileJournal],
+    start_shipping: Callable[..., ShippingProcess],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Contributed files may lie there, and the process has the credentials of the store.
+    files = [tmp_path / "working" / f"{name}.py" for name in ("uuid", "json", "mlflow")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nraise SystemExit(1)\n", encoding="utf-8")
+    monkeypatch.chdir(files[0].parent)
+    journal = open_journal(store_uri)
+    shipping = start_shipping(store_uri)
+    shipping.follow(journal.folder)
+    with Tracker(journal, evaluation=journal.folder.name, run_name="parent").start():
+        pass
+    journal.close()
+    assert shipping.wait(journal.folder)[1] == ""
+    assert not (tmp_path / "ran").exists()
+    assert runs_of(store_uri, journal.folder.name)["parent"].info.status == "FINISHED"
+
+
 def _metric(uri: str, evaluation: str) -> float | None:
     runs = runs_of(uri, evaluation) if Path(uri.removeprefix("sqlite:///")).exists() else {}
     return runs["parent"].data.metrics.get("m") if "parent" in runs else None

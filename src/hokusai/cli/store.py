@@ -83,6 +83,8 @@ def ui(arguments: argparse.Namespace) -> int:
     environment = {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": os.environ.get("MLFLOW_DISABLE_TELEMETRY", "true"),
+        # Nothing is imported from the working directory, where contributed files may lie.
+        "PYTHONSAFEPATH": "1",
     }
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", settings.uri]
     command += ["--host", arguments.host, "--port", str(port), "--workers", "1"]
@@ -106,7 +108,7 @@ def ui(arguments: argparse.Namespace) -> int:
 def sync(arguments: argparse.Namespace) -> int:
     """Ship every journal that is not in MLflow yet; exits 1 when one could not be shipped."""
     from hokusai.tracking.journal import find_journals, is_being_written
-    from hokusai.tracking.shipper import read_shipping_state
+    from hokusai.tracking.shipper import find_lost_store, read_shipping_state
 
     settings = tracking_settings(arguments)
     folders = tuple(map(Path, arguments.journals)) or find_journals(settings.journal)
@@ -115,13 +117,13 @@ def sync(arguments: argparse.Namespace) -> int:
     for folder in folders:
         state = read_shipping_state(folder)
         is_asked_for = arguments.all or arguments.tracking_uri or arguments.journals
-        if state is not None and state.complete and not is_asked_for:
+        if state is not None and state.complete and not is_asked_for and not find_lost_store(state):
             continue
         if is_being_written(folder):
             print(f"{folder.name}: still running, left alone")
             continue
         try:
-            print(f"{folder.name}: {_sync_one(folder, settings, arguments.tracking_uri, stores)}")
+            print(f"{folder.name}: {_sync_one(folder, settings, arguments, stores)}")
         except HokusaiError as error:
             failures += 1
             print(f"hokusai: {error}", file=sys.stderr)
@@ -130,18 +132,24 @@ def sync(arguments: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _sync_one(folder: Path, settings: TrackingSettings, uri: str | None, stores: dict[str, MlflowStore]) -> str:
+def _sync_one(
+    folder: Path, settings: TrackingSettings, arguments: argparse.Namespace, stores: dict[str, MlflowStore]
+) -> str:
     from hokusai.tracking.mlflow_client import MlflowStore
     from hokusai.tracking.mlflow_config import redact_credentials
-    from hokusai.tracking.shipper import read_destination, ship
+    from hokusai.tracking.shipper import find_lost_store, read_destination, read_shipping_state, ship
 
-    destination = uri or read_destination(folder).tracking_uri
+    destination = settings.uri if arguments.tracking_uri else read_destination(folder).tracking_uri
+    state = read_shipping_state(folder)
+    is_elsewhere = arguments.tracking_uri and state and redact_credentials(destination) != state.store
+    if not (arguments.all or is_elsewhere) and (lost := find_lost_store(state)):
+        raise lost
     if redact_credentials(settings.uri) == destination:
         # The journal keeps no credentials; the configuration of the same store has them.
         destination = settings.uri
     if destination not in stores:
         stores[destination] = MlflowStore(destination, registry_uri=settings.registry_uri)
-    state = ship(folder, stores[destination])
+    state = ship(folder, stores[destination], again=arguments.all)
     return f"shipped to {stores[destination].uri} ({state.confirmed} entries, {len(state.run_ids)} runs)"
 
 

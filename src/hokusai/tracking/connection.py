@@ -41,7 +41,7 @@ from hokusai.tracking.server_probe import (
     probe_server,
     within,
 )
-from hokusai.tracking.shipper import read_destination, read_shipping_state, ship
+from hokusai.tracking.shipper import find_lost_store, read_destination, read_shipping_state, ship
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -358,7 +358,8 @@ class _Examination:
                 except HokusaiError as error:
                     failures.append(str(error))
         left = [leftover for leftover in left if leftover not in shipped]
-        return _journal_finding(len(folders), left, len(shipped), failures, is_repair=self._repair)
+        lost = [gone.store for folder in folders if (gone := find_lost_store(read_shipping_state(folder)))]
+        return _journal_finding(len(folders), left, len(shipped), failures, lost, is_repair=self._repair)
 
     def _is_ours(self, leftover: _Leftover) -> bool:
         is_at_rest = not (leftover.is_written or leftover.problem) and leftover.started_at is not None
@@ -557,7 +558,7 @@ def _leftover(folder: Path) -> _Leftover | None:
 
 
 def _journal_finding(
-    count: int, left: list[_Leftover], shipped: int, failures: list[str], *, is_repair: bool
+    count: int, left: list[_Leftover], shipped: int, failures: list[str], lost: list[str], *, is_repair: bool
 ) -> ProbeFinding:
     damaged = [leftover for leftover in left if leftover.problem]
     written = [leftover for leftover in left if leftover.is_written]
@@ -583,9 +584,12 @@ def _journal_finding(
         advice.append("Restore the unreadable ones from a copy, or run those evaluations again.")
     if failures:
         said.append(f"{len(failures)} could not be shipped: {_names(failures)}")
+    if lost:
+        said.append(f"{len(lost)} shipped to a file that is gone: {_names(sorted(set(lost)))}")
+        advice.append("Restore the file, or send everything again with `hokusai sync --all`.")
     if count == len(written) + shipped or not left:
         said = said if count else ["no journals"]
-    status: CheckStatus = "failed" if damaged or failures else "warning" if waiting or empty else "ok"
+    status: CheckStatus = "failed" if damaged or failures or lost else "warning" if waiting or empty else "ok"
     return ProbeFinding(status=status, found="; ".join(said), advice=" ".join(advice))
 
 

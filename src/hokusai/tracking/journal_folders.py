@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from hokusai.digests import file_sha256
 from hokusai.errors import JournalError, TrackingServerError
 from hokusai.tracking.journal import JOURNAL_FILE, JournalReader, find_journals, is_being_written, staged_path
-from hokusai.tracking.mlflow_config import redact_credentials, resolve_store, sqlite_path
+from hokusai.tracking.mlflow_config import redact_credentials, resolve_store
 from hokusai.tracking.mlflow_names import from_mlflow_name
 from hokusai.tracking.naming import RUN_KEY_TAG
 from hokusai.tracking.operations import (
@@ -33,7 +33,13 @@ from hokusai.tracking.operations import (
     OpenJournal,
     StartRun,
 )
-from hokusai.tracking.shipper import SHIPPING_FILE, read_destination, read_shipping_state
+from hokusai.tracking.shipper import (
+    SHIPPING_FILE,
+    find_lost_store,
+    find_missing_lines,
+    read_destination,
+    read_shipping_state,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,7 +87,7 @@ class JournalSummary:
         size: Bytes on disk, staged artifacts and the report included.
         state: ``waiting`` is for being shipped; ``being pruned`` is left by a pruning that was interrupted.
         store: Where it was shipped, or else is meant to go, without credentials.
-        problem: What is damaged; empty when nothing is.
+        problem: What is damaged, or that the store it was shipped to is gone; empty when nothing is wrong.
     """
 
     folder: Path
@@ -246,6 +252,8 @@ class _Stores:
         """Return what the store lacks of a journal that was shipped to it; empty when it has everything."""
         if state.store in self._outages:
             return str(self._outages[state.store])
+        if lost := find_lost_store(state):
+            return str(lost)
         try:
             return _find_objection(self._open(state.store), state.experiment_id, evaluation, recorded)
         except TrackingServerError as error:
@@ -255,9 +263,6 @@ class _Stores:
 
     def _open(self, uri: str) -> MlflowStore:
         if uri not in self._opened:
-            path = sqlite_path(uri)
-            if path is not None and not path.exists():
-                raise TrackingServerError(uri, "there is no such file any more.", is_outage=False)
             from hokusai.tracking.mlflow_client import MlflowStore
 
             # The note keeps no credentials; the settings of the same store have them.
@@ -284,7 +289,7 @@ def _summary(folder: Path) -> JournalSummary:
         size=_size(folder),
         state=_state(folder, verdict, state),
         store=state.store if state and state.store else header.tracking_uri,
-        problem=" ".join(verdict.damages),
+        problem=" ".join(verdict.damages) or str(find_lost_store(state) or ""),
     )
 
 
@@ -330,12 +335,8 @@ def _check(folder: Path, *, with_digests: bool) -> JournalVerdict:
     except JournalError as error:
         damages.append(str(error))
     is_torn = not damages and _log_size(folder) > reader.offset and not _has_living_writer(folder)
-    shipping = read_shipping_state(folder)
-    if not damages and shipping and shipping.confirmed > reader.sequence and (folder / JOURNAL_FILE).exists():
-        damages.append(
-            f"{folder / JOURNAL_FILE}: it ends with line {reader.sequence}, but {SHIPPING_FILE} says that "
-            f"{shipping.confirmed} lines were shipped; restore the folder from a copy."
-        )
+    if not damages and (folder / JOURNAL_FILE).exists() and (missing := find_missing_lines(folder, reader.sequence)):
+        damages.append(missing)
     for digest, (line, size) in staged.items():
         problem = _staged_problem(staged_path(folder, digest), digest, size, with_digest=with_digests)
         if problem:

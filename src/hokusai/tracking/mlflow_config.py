@@ -19,6 +19,7 @@ from hokusai.errors import ConfigurationError, TrackingError
 
 __all__ = [
     "TrackingSettings",
+    "absolute_store_uri",
     "default_store_uri",
     "redact_credentials",
     "require_store",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 SQLITE_PREFIX = "sqlite:///"
+_IN_MEMORY = {".", ":memory:"}
 # Not urlsplit: an address that it refuses may hold a password as well.
 _CREDENTIALS = re.compile(r"(?<=:)//[^/?#]*@")
 
@@ -38,8 +40,9 @@ class TrackingSettings:
 
     Attributes:
         uri: MLflow tracking URI; empty means ``MLFLOW_TRACKING_URI``, or a SQLite file ``mlflow.db`` in the project's
-            folder.
-        registry_uri: URI of the model registry; empty means the tracking store's own.
+            folder. A relative SQLite file is one beside the configuration file; given by a flag, the environment or
+            code, one in the current folder.
+        registry_uri: URI of the model registry, as ``uri``; empty means the tracking store's own.
         artifact_location: Where a new experiment keeps its artifacts, such as ``s3://bucket/path``; empty leaves it to
             the server, or means ``mlartifacts`` beside a SQLite file.
         experiment: Name template of the experiment, with ``{project}`` and ``{date}``.
@@ -83,17 +86,36 @@ def default_store_uri(folder: Path) -> str:
     Raises:
         ConfigurationError: The folder's path has a ``?``, which no SQLite URI can hold.
     """
-    file = folder.resolve() / "mlflow.db"
+    return absolute_store_uri(f"{SQLITE_PREFIX}mlflow.db", folder)
+
+
+def absolute_store_uri(uri: str, folder: Path) -> str:
+    """Return the URI of a SQLite file with the file's absolute path; any other URI, and one in memory, as it is.
+
+    Args:
+        uri: The URI.
+        folder: Where a relative path begins.
+
+    Raises:
+        ConfigurationError: The folder's path has a ``?``, which no SQLite URI can hold.
+    """
+    path = sqlite_path(uri)
+    # SQLite reads a name that begins with "file:" as a URI of its own.
+    if path is None or path.is_absolute() or str(path) in _IN_MEMORY or str(path).startswith("file:"):
+        return uri
+    file = (folder / path).parent.resolve() / path.name
     if "?" in str(file):
         problem = f"the path {file} has a '?', which no SQLite URI can hold. Name another store, or move the folder."
         raise ConfigurationError(problem, key="tracking.uri")
-    return f"{SQLITE_PREFIX}{file}"
+    _, mark, options = uri.partition("?")
+    return f"{SQLITE_PREFIX}{file}{mark}{options}"
 
 
-def resolve_store(settings: TrackingSettings, *, folder: Path | None = None) -> str:
-    """Return the tracking URI to use: the configured one, the environment's, or a file in the folder."""
+def resolve_store(settings: TrackingSettings) -> str:
+    """Return the tracking URI to use: the configured one, the environment's, or a file in the current folder."""
     given = (os.environ.get(name) for name in ("HOKUSAI_TRACKING_URI", "MLFLOW_TRACKING_URI"))
-    return settings.uri or next(filter(None, given), "") or default_store_uri(folder or Path.cwd())
+    uri = settings.uri or next(filter(None, given), "")
+    return absolute_store_uri(uri, Path()) if uri else default_store_uri(Path())
 
 
 def sqlite_path(uri: str) -> Path | None:

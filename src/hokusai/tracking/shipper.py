@@ -23,7 +23,16 @@ from typing import TYPE_CHECKING, Protocol
 from hokusai.digests import sha256
 from hokusai.errors import JournalError, TrackingServerError
 from hokusai.tracking import artifacts, naming
-from hokusai.tracking.journal import ENTRIES_PER_READ, Entry, JournalReader, is_being_written, recover, staged_path
+from hokusai.tracking.journal import (
+    ENTRIES_PER_READ,
+    JOURNAL_FILE,
+    Entry,
+    JournalReader,
+    is_being_written,
+    recover,
+    staged_path,
+)
+from hokusai.tracking.mlflow_config import sqlite_path
 from hokusai.tracking.operations import (
     CloseJournal,
     EndRun,
@@ -55,6 +64,8 @@ __all__ = [
     "LaterShipping",
     "Shipping",
     "ShippingState",
+    "find_lost_store",
+    "find_missing_lines",
     "read_destination",
     "read_shipping_state",
     "ship",
@@ -448,8 +459,14 @@ class JournalShipper:
         return file
 
 
-def ship(folder: Path, store: MlflowStore) -> ShippingState:
+def ship(folder: Path, store: MlflowStore, *, again: bool = False) -> ShippingState:
     """Take a journal whose writer has ended, or has died, to the store, whole.
+
+    Args:
+        folder: The journal's folder.
+        store: Where it goes.
+        again: Whether to send what the store has confirmed before as well; default False. What is there already stays
+            as it is, and what was lost there comes back.
 
     Raises:
         JournalError: The journal is damaged, is being written, or is being shipped by another process.
@@ -462,6 +479,8 @@ def ship(folder: Path, store: MlflowStore) -> ShippingState:
         raise JournalError(msg)
     try:
         with FileLock(folder / "shipping.lock", timeout=10):
+            if again:
+                _forget_shipping(folder, store.uri)
             recover(folder)
             shipper = JournalShipper(folder, store)
             while shipper.advance():
@@ -470,6 +489,42 @@ def ship(folder: Path, store: MlflowStore) -> ShippingState:
     except Timeout as error:
         msg = f"{folder}: another process has been shipping this journal for 10 seconds; try again when it has ended."
         raise JournalError(msg) from error
+
+
+def find_lost_store(state: ShippingState | None) -> TrackingServerError | None:
+    """Return what to say of a journal that was shipped to a SQLite file which is gone; None when that is not so."""
+    path = sqlite_path(state.store) if state and state.confirmed else None
+    if state is None or path is None or path.exists():
+        return None
+    advice = "Restore the file, or send everything again: `hokusai sync --all`."
+    return TrackingServerError(state.store, "there is no such file any more.", is_outage=False, advice=advice)
+
+
+def find_missing_lines(folder: Path, sequence: int) -> str:
+    """Return what to say of a journal that ends before what was shipped of it; empty when that is not so.
+
+    Args:
+        folder: The journal's folder.
+        sequence: Number of the last line that the journal has.
+    """
+    state = read_shipping_state(folder)
+    if state is None or state.confirmed <= sequence:
+        return ""
+    return (
+        f"{folder / JOURNAL_FILE}: it ends with line {sequence}, but {SHIPPING_FILE} says that "
+        f"{state.confirmed} lines were shipped; restore the folder from a copy."
+    )
+
+
+def _forget_shipping(folder: Path, store: str) -> None:
+    """Note that nothing was shipped: an interruption from here on is made good by the next sync."""
+    reader = JournalReader(folder)
+    for _ in reader:
+        pass
+    # Only the note knows of lines that are missing at the end.
+    if missing := find_missing_lines(folder, reader.sequence):
+        raise JournalError(missing)
+    _write_shipping_state(folder, ShippingState(store=store))
 
 
 def read_shipping_state(folder: Path) -> ShippingState | None:

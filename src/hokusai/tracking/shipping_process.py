@@ -85,6 +85,8 @@ class ShippingProcess:
                 **shipper_environment(settings),
                 _URI_VARIABLE: uri,
                 _REGISTRY_VARIABLE: settings.registry_uri,
+                # Nothing is imported from the working directory, where contributed files may lie.
+                "PYTHONSAFEPATH": "1",
             },
             # Ctrl-C must not reach it while Python starts, before it can ignore signals.
             process_group=0,
