@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
 import shlex
 import shutil
@@ -84,6 +86,20 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
     init = shell(f"'{COMMAND}' init 'my evaluation'", parent)
     run = shell(next_lines(init)["Next"], parent)
     return Evaluated(parent / "my evaluation", init, run)
+
+
+def terminal(line: str, folder: Path) -> str:
+    """Return what a line in a shell prints on a terminal of 80 columns."""
+    reading, writing = pty.openpty()
+    size = own_environment(COLUMNS="80", NO_COLOR="1", TERM="dumb")
+    with subprocess.Popen(["sh", "-c", line], cwd=folder, env=size, stdout=writing, stderr=subprocess.DEVNULL):
+        os.close(writing)
+        printed = b""
+        with contextlib.suppress(OSError):  # the end, on Linux
+            while block := os.read(reading, 65536):
+                printed += block
+    os.close(reading)
+    return printed.decode().replace("\r\n", "\n")
 
 
 def next_lines(done: ShellLine) -> dict[str, str]:
@@ -202,6 +218,10 @@ def test_the_lines_that_init_prints_run_the_example_to_acceptance(evaluated: Eva
     rows = [line.split() for line in evaluated.run.out.splitlines()]
     assert ["dream", "80", "0", "0", "80"] in rows
     assert {"accuracy", "precision", "recall", "f1", "roc_auc"} <= {row[0] for row in rows if row}
+    # No 119 rows tell smaller probabilities apart, and one class that was won whole says nothing about its spread.
+    assert [row[-1] for row in rows if row[:1] in (["precision"], ["roc_auc"])] == ["<0.0001"] * 2
+    assert "McNemar's mid-p test (24 rows won, 0 lost): p <0.0001." in evaluated.run.out
+    assert "none: the gain is the same on every row that counts, or on every such row of a class" in evaluated.run.out
 
 
 def test_run_writes_delta_json_where_it_says(evaluated: Evaluated) -> None:
@@ -287,6 +307,40 @@ def test_the_trace_of_an_error_is_shown_with_debug_alone_and_changes_no_exit_cod
     assert loud.err.endswith(quiet.err)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["verify", "statement.json"], 1),
+        # It writes before it knows how it ends.
+        (["verify", "statement.json", "--json"], 141),
+    ],
+)
+def test_a_reader_that_has_gone_makes_no_success_of_a_failure(arguments: list[str], code: int, here: Path) -> None:
+    (here / "statement.json").write_text("{}", encoding="ascii")
+    read, write = os.pipe()
+    os.close(read)
+    command = [str(COMMAND), *arguments]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=own_environment(), cwd=here, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
+@pytest.mark.parametrize(
+    ("moment", "said"),
+    [("import", "hokusai: interrupted.\n"), ("call", "hokusai: interrupted; what was recorded is in the journal.\n")],
+)
+def test_an_interrupt_names_the_journal_when_there_is_one(moment: str, said: str, here: Path) -> None:
+    code = {"import": "", "call": ""} | {moment: "signal.raise_signal(signal.SIGINT)"}
+    (here / "interrupted.py").write_text(
+        f"import signal\n{code['import']}\ndef metric(*_, **__):\n    {code['call'] or 'return 0.0'}\n",
+        encoding="utf-8",
+    )
+    own = '[{ name = "own", function = "interrupted:metric", higher_is_better = true }]'
+    done = shell(f"'{COMMAND}' init && '{COMMAND}' run --set 'evaluation.own_metrics={own}'", here)
+    assert (done.code, done.err) == (130, said)
+    assert bool(list(here.glob(".hokusai/*/"))) == (moment == "call")
+
+
 def test_a_wrong_name_in_the_file_is_refused_with_its_line(call: Callable[..., Outcome], here: Path) -> None:
     call("init")
     text = (here / "evaluation.toml").read_text(encoding="utf-8").replace('"accuracy"', '"acuracy"')
@@ -363,6 +417,26 @@ def test_runs_lists_the_evaluations_with_delta_and_decision(
     assert call("runs", "--limit", "100", "--config", "my evaluation/evaluation.toml").out == done.out
 
 
+def test_a_terminal_of_80_columns_breaks_no_word_and_cuts_nothing_off(
+    evaluated: Evaluated, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = terminal(f"'{COMMAND}' run --contribution torgersen.csv", evaluated.folder)
+    assert "…" not in report
+    table = report[report.index("\nmetric") :].partition("\nnone: ")[0].splitlines()
+    assert max(map(len, table)) <= 80
+    (row,) = [line.split() for line in table if line.startswith("accuracy")]
+    assert row[:6] == ["accuracy", "(decides)", "0.7983", "0.7983", "+0.0000", "-0.0305"]
+    assert re.findall(
+        r"(?m)^[0-9a-f]{8} hokusai-[-0-9a-f]+ +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +\[",
+        terminal(f"'{COMMAND}' runs", evaluated.folder),
+    )
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.chdir(evaluated.folder)
+    words = {word for word in call("config").out.split() if len(word) <= 32 and "─" not in word}
+    assert len(words) > 100
+    assert words <= set(terminal(f"'{COMMAND}' config", evaluated.folder).split())
+
+
 def test_show_prints_parameters_metrics_datasets_and_artifacts_of_a_run_by_id_or_name(
     evaluated: Evaluated, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,8 +480,41 @@ def test_sync_leaves_what_has_been_shipped_as_it_is(
     before = call("runs", "--limit", "100").out
     done = call("sync")
     assert (done.code, done.err) == (0, "")
-    assert re.fullmatch(r"(1 journal|2 journals) looked at in .*, 0 could not be shipped\.\n", done.out)
+    assert re.fullmatch(r"(1 journal|[23] journals) looked at in .*, 0 could not be shipped\.\n", done.out)
     assert call("runs", "--limit", "100").out == before
+
+
+def test_a_store_that_is_gone_is_named_and_sync_all_brings_everything_back(
+    here: Path,
+) -> None:
+    # Processes of their own: one that had the file open would go on with it.
+    def call(*arguments: str) -> ShellLine:
+        return shell(shlex.join([str(COMMAND), *arguments, "--tracking-uri", "sqlite:///store.db"]), here)
+
+    assert call("demo").code == 0
+    before = call("runs").out
+    journal = min((here / ".hokusai").glob("*/journal.jsonl")).parent
+    for file in ("journal.jsonl", "shipping.json"):
+        assert re.findall(r"sqlite:///[^\"]*", (journal / file).read_text(encoding="utf-8")) == [
+            f"sqlite:///{here}/store.db"
+        ]
+    for part in here.glob("store.db*"):
+        part.unlink()
+    for command in (("sync", str(journal)), ("doctor",)):
+        done = call(*command)
+        assert done.code == 1
+        assert "hokusai sync --all" in done.out + done.err
+        assert not (here / "store.db").exists()
+    assert "there is no such file any more" in call("journal", "list").out
+    shown = re.compile(r"(?m)^ *[0-9a-f]{8}\b")
+    after = []
+    for _ in range(2):
+        assert call("sync", "--all").code == 0
+        after.append(call("runs").out)
+    assert after[0] == after[1]
+    assert shown.sub("", after[0]) == shown.sub("", before)
+    assert call("audit", shown.findall(after[0])[0].strip()).code == 0
+    assert (call("sync").code, call("doctor").code) == (0, 0)
 
 
 # --- ui --------------------------------------------------------------------------------------------------------------
@@ -435,6 +542,8 @@ def group_is_gone(group: int) -> bool:
 def test_the_ui_answers_with_the_store_and_leaves_no_process_behind(evaluated: Evaluated, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(evaluated.folder, folder)
+    # What lies in the working directory is data, never code.
+    (folder / "uuid.py").write_text("open('ran', 'w').close()\n", encoding="utf-8")
     ways: list[tuple[Callable[[int, int], None], signal.Signals]] = [
         (os.killpg, signal.SIGINT),  # Ctrl-C reaches the whole group
         (os.kill, signal.SIGTERM),
@@ -472,6 +581,7 @@ def test_the_ui_answers_with_the_store_and_leaves_no_process_behind(evaluated: E
             assert err == ""
             assert (server.returncode, out) == ((0, "Stopped.\n") if number == signal.SIGINT else (143, ""))
             assert group_is_gone(server.pid)
+        assert not (folder / "ran").exists()
     finally:
         for server in servers:
             if not group_is_gone(server.pid):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from hokusai.config import load_config
 from hokusai.datasets.contract_file import load_contract
 
 if TYPE_CHECKING:
@@ -99,10 +101,18 @@ def test_a_contract_is_printed_for_the_base_of_the_configuration(project: Path, 
 def test_a_contract_of_a_file_is_that_of_the_configuration(project: Path, call: Callable[..., Outcome]) -> None:
     configured = call("contract", "infer", "--output", "configured.toml")
     assert configured.code == 0
-    assert 'data.contract = "configured.toml"' in configured.out
-    named = call("contract", "infer", "base.csv", "--label", "species", "--output", "named.toml")
+    named = call("contract", "infer", "base.csv", "--output", "named.toml")
     assert named.code == 0
     assert load_contract(project / "named.toml") == load_contract(project / "configured.toml")
+
+
+def test_the_line_that_names_the_contract_can_be_pasted(project: Path, call: Callable[..., Outcome]) -> None:
+    (project / "below").mkdir()
+    done = call("contract", "infer", "--output", "below/contract.toml")
+    (section, line) = re.findall(r"Write into evaluation\.toml, under (\[\w+\]):\n\n(.+)\n", done.out)[0]
+    file = project / "evaluation.toml"
+    file.write_text(file.read_text(encoding="utf-8").replace(section, f"{section}\n{line}", 1), encoding="utf-8")
+    assert load_config(file).config.data.contract == project / "below" / "contract.toml"
 
 
 def test_the_key_is_kept_and_must_tell_rows_apart(project: Path, call: Callable[..., Outcome]) -> None:
@@ -139,3 +149,6 @@ def test_what_is_not_known_is_asked_for(
     done = call("contract", "infer", "data.csv")
     assert done.code == 2
     assert "--label" in done.err
+    done = call("contract", "infer", "nothere.csv")
+    assert done.code == 2
+    assert "nothere.csv: no such file" in done.err

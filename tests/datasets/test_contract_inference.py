@@ -107,6 +107,11 @@ def test_the_label_stays_open_and_says_so(demo_data: Path) -> None:
     assert [finding.rows for finding in check_contract(dream, contract, source="dream")] == [44]
 
 
+def test_a_label_of_true_and_false_is_not_said_to_be_open() -> None:
+    contract = infer_contract(pa.table({"x": [1.5, 2.5], "ill": [True, False]}), label="ill")
+    assert contract.columns[-1].description == "classes in the base data: false, true"
+
+
 @pytest.mark.parametrize("name", ["dream", "torgersen", "benchmark"])
 def test_honest_penguins_keep_the_contract_of_the_base(demo_data: Path, name: str) -> None:
     contract = infer_contract(pa.csv.read_csv(demo_data / "base.csv"), label="species")

@@ -386,6 +386,22 @@ def test_the_first_value_that_does_not_fit_the_expected_type_is_named(
     assert caught.value.value == texts[row - 1]
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "advice"),
+    [
+        (pa.float64(), "-0,422", "Write finite numbers with a point and without blanks"),
+        (pa.int64(), " 1", "Write finite numbers with a point and without blanks"),
+        (pa.float64(), "many", "Mend the value, or declare the type"),
+        (pa.bool_(), "yes", "Write it as true or false"),
+    ],
+)
+def test_the_advice_about_a_value_fits_it(tmp_path: Path, kind: pa.DataType, text: str, advice: str) -> None:
+    texts = ['"1"', f'"{text}"'] if kind != pa.bool_() else ["true", text]
+    with pytest.raises(ValueMismatchError, match=advice) as caught:
+        read(tmp_path, "a.csv", "\n".join(["x", *texts, ""]).encode(), expected=pa.schema([("x", kind)]))
+    assert caught.value.row == 2
+
+
 def test_a_type_that_text_cannot_carry_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableTableError, match="time32"):
         read(tmp_path, "a.csv", csv_of(["10:00:00"]), expected=pa.schema([("x", pa.time32("s"))]))

@@ -24,6 +24,8 @@ __all__ = ["main"]
 
 _INTERRUPTED = 128 + signal.SIGINT
 _TERMINATED = 128 + signal.SIGTERM
+# As a process that the signal of a closed pipe has ended; Windows has no such signal.
+_CLOSED_PIPE = 128 + 13
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # A terminated evaluation ends its runs as KILLED on the way out, as an interrupted one does.
     signal.signal(signal.SIGTERM, _terminate)
     command = getattr(import_module(f"hokusai.cli.{parsed.module}"), parsed.function)
+    code = _CLOSED_PIPE
     try:
         code = command(parsed)
         sys.stdout.flush()
@@ -40,12 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"hokusai: {error}", file=sys.stderr)
         code = error.exit_code
     except BrokenPipeError:
-        # Whoever read our output, such as `head`, has had enough; nothing may be written at exit either.
+        # Whoever read our output, such as `head`, has had enough; nothing may be written at exit either. A command that
+        # had come to its end keeps its code: a check that failed has failed, whoever listens.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         _show_trace(parsed)
-        print("hokusai: interrupted; what was recorded is in the journal.", file=sys.stderr)
+        print(f"hokusai: {'; '.join(('interrupted', *getattr(interrupt, '__notes__', ())))}.", file=sys.stderr)
         code = _INTERRUPTED
     except Exception as error:  # noqa: BLE001  (the outermost border: it becomes a message and an exit code)
         _show_trace(parsed)

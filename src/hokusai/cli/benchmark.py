@@ -90,10 +90,7 @@ def split(arguments: argparse.Namespace) -> int:
         )
     print(visible_text(f"Key: {key_file}"))
     print("Keep a copy of it, and keep it from contributors: without it nothing can be decided on this benchmark.")
-    print("Write into the configuration:\n\n[delta]")
-    is_near = key_file.is_relative_to(file.absolute().parent)
-    named = key_file.relative_to(file.absolute().parent) if is_near else key_file
-    print(f"benchmark_key_file = {json.dumps(str(named))}")
+    display.print_setting("delta.benchmark_key_file", key_file, file=file)
     return 0
 
 

@@ -37,31 +37,30 @@ def infer(arguments: argparse.Namespace) -> int:
         sys.stdout.write(text)
         return 0
     write_atomically(output, text)
-    print(f"Wrote {visible_text(output)}. Read and correct it, then name it in the configuration:")
-    print(f'  data.contract = "{visible_text(output)}"')
-    print(f"Next: {display.command_name()} check FILE")
+    print(f"Wrote {visible_text(output)}. Read and correct it, then name it.")
+    display.print_setting("data.contract", output, file=Path(arguments.config or DEFAULT_FILE))
+    print(f"\nNext: {display.command_name()} check FILE")
     return 0
 
 
 def _infer(arguments: argparse.Namespace) -> Contract:
     path = Path(arguments.config or DEFAULT_FILE)
     settings = None
-    if arguments.config or (arguments.file is None and path.is_file()):
+    if arguments.config or path.is_file():
         # The contract that the configuration names may be the one that is to be written.
         settings = load_config(path, flags={"data.contract": None}).config.data
     if settings is None and arguments.file is None:
         problem = f"no base data were named, and there is no {DEFAULT_FILE} here. Name a file, or a --config."
         raise ConfigurationError(problem, source="command line")
     label = arguments.label or (settings.label if settings else "")
-    if not label:
-        raise ConfigurationError(
-            "the label is not known. Name the column to predict with --label.", source="command line"
-        )
     key = tuple(arguments.key) or (settings.key if settings else ())
     source = Path(arguments.file) if arguments.file is not None or settings is None else settings.base
     with TableReader() as reader:
         columns = _columns(settings, label=label, key=key)
         table = reader.read(source, settings=_reading(settings), columns=columns).table
+    if not label:
+        problem = "the label is not known. Name the column to predict with --label."
+        raise ConfigurationError(problem, source="command line")
     excluded = [name for name in (settings.exclude if settings else ()) if name in table.column_names]
     return infer_contract(table.drop_columns(excluded), label=label, key=key, source=str(source))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from datetime import datetime
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from rich.box import SIMPLE
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
@@ -16,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hokusai.cli.arguments import DEFAULT_FILE
+from hokusai.report.visible_text import visible_text
 from hokusai.tracking.mlflow_config import sqlite_path
 from hokusai.tracking.naming import STEPS
 
@@ -35,6 +38,7 @@ __all__ = [
     "print_report",
     "print_reports",
     "print_rows",
+    "print_setting",
     "warn_if_not_shipped",
 ]
 
@@ -42,6 +46,8 @@ _COLOURS = {"accept": "green", "reject": "red", "not enough evidence": "yellow"}
 _NARROW = 100
 _SMALL = 5e-5
 _NOTHING = 1e-12
+_SMALLEST_P = 1e-4
+_LONGEST_WHOLE = 32  # the id of a run; longer words, such as paths, are broken where a table is too wide
 
 
 class Progress:
@@ -66,6 +72,7 @@ class Progress:
             disable=not console.is_terminal,
         )
         # One unit per step, and one per evaluation for the shipping of its record.
+        self._has_recorded = False
         self._task = self._bar.add_task("", total=total * (len(STEPS) + 1), step="")
 
     def __enter__(self) -> Self:
@@ -76,6 +83,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+        if isinstance(error, KeyboardInterrupt) and self._has_recorded:
+            error.add_note("what was recorded is in the journal")
 
     def start_evaluation(self, name: str) -> None:
         """Name the evaluation that comes next."""
@@ -83,6 +92,7 @@ class Progress:
 
     def run_started(self, key: str, name: str) -> None:
         """Show the step that began."""
+        self._has_recorded = True
         self._bar.update(self._task, step=name if ":" in key else "starting")
 
     def run_ended(self, key: str, name: str, status: RunStatus) -> None:
@@ -102,39 +112,86 @@ def command_name() -> str:
     return shlex.quote(str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called))
 
 
-def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a plain table; nothing is cut off."""
-    table = Table(box=SIMPLE, show_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    _console().print(table)
+def print_rows(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    *,
+    title: str | None = None,
+    right: Sequence[str] = (),
+) -> None:
+    """Print a plain table; nothing is cut off, and no number or identifier is broken.
+
+    Args:
+        headings: One for each column.
+        rows: Their cells.
+        title: What stands above.
+        right: The headings of the columns that are aligned on the right.
+    """
+    lines = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in (headings, *rows)]
+    columns = list(zip(*lines, strict=True))
+    natural = [max(cell.cell_len for cell in column) for column in columns]
+    least = [max(_longest_word(cell.plain) for cell in column) for column in columns]
+    console = _console()
+    # A space stands between two columns, and one more on either side of each where there is room.
+    padding = int(sum(least) + 3 * len(columns) <= console.width)
+    gaps = (1 + 2 * padding) * len(columns)
+    widths = _column_widths(natural, least, room=console.width - gaps)
+    table = Table(title=title, title_justify="left", box=SIMPLE, show_edge=False, padding=(0, padding))
+    for heading, width in zip(headings, widths, strict=True):
+        table.add_column(Text(heading), width=width, overflow="fold", justify="right" if heading in right else "left")
+    for line in lines[1:]:
+        table.add_row(*line)
+    # What is wider than the terminal is for the terminal to wrap: a narrower table would lose something.
+    console.size = (max(console.width, sum(widths) + gaps), console.height)
+    console.print(table)
+
+
+def _longest_word(text: str) -> int:
+    """Return the width of the longest word, or of the part of it that is not to be broken."""
+    return min(max((cell_len(word) for word in text.split()), default=1), _LONGEST_WHOLE)
+
+
+def _column_widths(natural: Sequence[int], least: Sequence[int], *, room: int) -> list[int]:
+    """Return the widths that share the room, none below its least; what fits a line if the room is too small for that.
+
+    What is left of the room goes first to the columns that lack least.
+    """
+    spare = room - sum(least)
+    if spare < 0:
+        return [min(width, _LONGEST_WHOLE) for width in natural]
+    widths = list(least)
+    lacking = sorted(range(len(widths)), key=lambda column: natural[column] - least[column])
+    for place, column in enumerate(lacking):
+        more = min(natural[column] - least[column], spare // (len(lacking) - place))
+        widths[column] += more
+        spare -= more
+    return widths
 
 
 def print_reports(reports: Sequence[DeltaReport]) -> None:
     """Print one line per evaluation: what each contribution is worth by the metric that decides."""
-    metric = reports[0].decision.metric
-    table = Table(
-        title=f"What each contribution is worth ({metric})", title_justify="left", box=SIMPLE, show_edge=False
-    )
-    for heading in ("contribution", "rows", "baseline", "candidate", "delta"):
-        table.add_column(heading, justify="left" if heading == "contribution" else "right", no_wrap=True)
-    table.add_column(f"{reports[0].deltas[0].confidence:.0%} interval", no_wrap=True)
-    table.add_column("decision", no_wrap=True)
+    numbers = ("rows", "baseline", "candidate", "delta")
+    rows = []
     for report in reports:
         contributions = report.counts[1:]
         delta = report.delta
-        table.add_row(
-            ", ".join(count.name for count in contributions),
-            str(sum(count.kept for count in contributions)),
-            _number(delta.baseline),
-            _number(delta.candidate),
-            _signed(delta.gain),
-            _interval(delta),
-            Text(report.decision.outcome, style=_COLOURS[report.decision.outcome]),
+        rows.append(
+            (
+                ", ".join(count.name for count in contributions),
+                str(sum(count.kept for count in contributions)),
+                _number(delta.baseline),
+                _number(delta.candidate),
+                _signed(delta.gain),
+                _interval(delta),
+                Text(report.decision.outcome, style=_COLOURS[report.decision.outcome]),
+            )
         )
-    _console().print(table)
+    print_rows(
+        ("contribution", *numbers, f"{reports[0].delta.confidence:.0%} interval", "decision"),
+        rows,
+        title=f"What each contribution is worth ({reports[0].decision.metric})",
+        right=numbers,
+    )
     if any(report.decision.is_exploratory for report in reports):
         print("Exploratory: nothing limits how often this benchmark is asked; see `hokusai benchmark split`.")
 
@@ -160,12 +217,12 @@ def _print_deltas(deltas: Sequence[MetricDelta], *, title: str) -> None:
     if not deltas:
         return
     print()
-    table = Table(box=SIMPLE, show_edge=False)
     ps = [delta.p_value if delta.adjusted_p_value is None else delta.adjusted_p_value for delta in deltas]
     level = f"{deltas[0].confidence:.0%}"
-    headings = ("metric", title, "candidate", "gain", f"{level} interval of the gain", "better is", "p")
-    for heading in headings if any(p is not None for p in ps) else headings[:-1]:
-        table.add_column(heading, no_wrap=True)
+    headings = ["metric", title, "candidate", "gain", f"{level} interval of the gain", "better is", "p"]
+    if all(p is None for p in ps):
+        headings.pop()
+    rows = []
     for delta, p in zip(deltas, ps, strict=True):
         role = {"primary": " (decides)", "guard": " (guard)", "secondary": ""}[delta.role] if title == "control" else ""
         cells = (
@@ -175,12 +232,13 @@ def _print_deltas(deltas: Sequence[MetricDelta], *, title: str) -> None:
             _signed(delta.gain),
             _interval(delta),
             "higher" if delta.metric.higher_is_better else "lower",
-            "" if p is None else f"{p:.2g}",
+            "" if p is None else _p_value(p),
         )
-        table.add_row(*cells[: len(table.columns)])
-    _console().print(table)
+        rows.append(cells[: len(headings)])
+    print_rows(headings, rows)
     if any(delta.gain_lower is None for delta in deltas):
-        print("none: the gain is the same on every row that counts, so nothing tells how sure it is.")
+        print("none: the gain is the same on every row that counts, or on every such row of a class, so nothing tells")
+        print("how sure it is.")
     if title == "control" and any(delta.adjusted_p_value is not None for delta in deltas):
         print("p: of no gain; of metrics that do not decide, corrected for their number (Holm).")
 
@@ -219,13 +277,13 @@ def _gain_cells(delta: MetricDelta | None) -> tuple[str, str]:
 def _print_checks(report: DeltaReport) -> None:
     for check in report.cross_checks:
         if check.p_value is not None:
-            found = f"p = {check.p_value:.2g}"
+            found = f"p {_p_value(check.p_value, equals='= ')}"
         else:
             found = f"{_signed(check.gain_lower or 0.0)} to {_signed(check.gain_upper or 0.0)}"
         print(f"Cross-check, {check.what}: {found}.")
     for test in report.decoy_tests:
         hits = f"{test.benchmark_hits} rows of the benchmark and {test.decoy_hits} of the decoy"
-        print(f"Decoy test: {test.contribution} holds {hits} (p = {test.p_value:.2g}).")
+        print(f"Decoy test: {test.contribution} holds {hits} (p {_p_value(test.p_value, equals='= ')}).")
     history = report.history
     if history is not None and history.evaluations:
         best = "" if history.best is None else f"; best {history.metric} so far {_number(history.best)}"
@@ -266,7 +324,7 @@ def _print_statement(statement: StatementSummary) -> None:
     if statement.file is not None:
         console.print(Text(f"Statement: {statement.file} ({signed})"), soft_wrap=True)
     if statement.zk_output is not None:
-        console.print(Text(f"For token contracts: {statement.zk_output}"), soft_wrap=True)
+        console.print(Text(f"For token contracts: {statement.zk_output} (numbers alone, no decision)"), soft_wrap=True)
     for note in statement.notes:
         console.print(Text(f"Not written: {note}"), soft_wrap=True)
 
@@ -310,6 +368,21 @@ def print_next_steps(reports: Sequence[DeltaReport], *, config: Path | None) -> 
     width = max(len(what) for what, _ in lines)
     for what, line in lines:
         print(f"  {what:<{width}}  {line}")
+
+
+def print_setting(key: str, value: Path, *, file: Path) -> None:
+    """Print the line of a configuration that names a file, as it can be pasted, and where it belongs.
+
+    Args:
+        key: The setting, such as ``data.contract``.
+        value: The file that it names.
+        file: The configuration; what is below its folder is named from there.
+    """
+    section, _, name = key.partition(".")
+    folder, value = file.absolute().parent, value.absolute()
+    path = value.relative_to(folder) if value.is_relative_to(folder) else value
+    print(visible_text(f"Write into {file}, under [{section}]:"))
+    print(f"\n{name} = {visible_text(json.dumps(str(path), ensure_ascii=False))}")
 
 
 def warn_if_not_shipped(reports: Sequence[DeltaReport]) -> None:
@@ -358,6 +431,11 @@ def _signed(value: float) -> str:
         # Its sign decides, which +0.0000 would hide.
         return f"{value:+.1e}"
     return f"{value:+.4f}" if abs(value) < _NARROW else f"{value:+.6g}"
+
+
+def _p_value(value: float, *, equals: str = "") -> str:
+    """Return a p-value; what is smaller still is more than approximations to its distribution can tell."""
+    return f"<{_SMALLEST_P:.4f}" if value < _SMALLEST_P else f"{equals}{value:.2g}"
 
 
 def _interval(delta: MetricDelta) -> str:

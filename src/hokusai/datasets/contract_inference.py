@@ -158,4 +158,5 @@ def _classes(values: pa.ChunkedArray, word: str) -> str:
     if len(classes) > _MOST_CLASSES:
         return ""
     listed = ", ".join(harmless_text(value) for value in sorted(classes))
-    return f"classes in the base data: {listed}; a contribution may bring others"
+    others = "" if word == "bool" else "; a contribution may bring others"
+    return f"classes in the base data: {listed}{others}"

@@ -41,7 +41,9 @@ _GRAMMARS = {
     arrow_type("timestamp"): rf"\A{_DATE}[T ]{_TIME}\z",
     arrow_type("timestamp_utc"): rf"\A{_DATE}[T ]{_TIME}{_ZONE}\z",
 }
+_PLAIN_NUMBERS = "Write finite numbers with a point and without blanks, or declare string under data.types."
 _EXAMPLES = {
+    pa.bool_(): "Write it as true or false, or declare string under data.types.",
     arrow_type("date"): "Write it as 2024-12-31.",
     arrow_type("timestamp"): "Write it as 2024-12-31T23:59:59, with at most 6 digits of a second and no zone.",
     arrow_type("timestamp_utc"): "Write it as 2024-12-31T23:59:59Z or with an offset such as +01:00.",
@@ -126,9 +128,12 @@ class TextColumn:
             misfit = self._misfit(_NUMBER)
             if first_true(misfit) < 0:
                 return self._cast(pa.float64())
-        marker = self.texts[first_true(misfit)].as_py()
-        hint = self._missing_hint(marker) if marker in _MARKERS else _EXAMPLES.get(data_type, "")
-        raise self._mismatch(first_true(misfit), expected=type_word(data_type), hint=hint)
+        row = first_true(misfit)
+        text = self.texts[row].as_py()
+        hint = self._missing_hint(text) if text in _MARKERS else _EXAMPLES.get(data_type, "")
+        if not hint and pc.and_not(self._fit(_LOOSE_NUMBER), self._fit(_NUMBER))[row].as_py():
+            hint = _PLAIN_NUMBERS
+        raise self._mismatch(row, expected=type_word(data_type), hint=hint)
 
     def infer(self) -> pa.ChunkedArray:
         """The column in the first of integers, floats and booleans that all texts fit, else as text."""
@@ -168,8 +173,7 @@ class TextColumn:
         if self._every(_LOOSE_NUMBER_OR_MARKER):
             row = first_true(pc.and_not(self._fit(_LOOSE_NUMBER), is_number))
             if row >= 0:
-                hint = "Write finite numbers with a point and without blanks, or declare string under data.types."
-                raise self._mismatch(row, expected="a number such as 1.5", hint=hint)
+                raise self._mismatch(row, expected="a number such as 1.5", hint=_PLAIN_NUMBERS)
 
     def _cast(self, data_type: pa.DataType) -> pa.ChunkedArray:
         """Cast texts that all fit the type's grammar; a value may still be too large, or a day not in the calendar."""
