@@ -484,6 +484,7 @@ def test_sync_leaves_what_has_been_shipped_as_it_is(
     assert call("runs", "--limit", "100").out == before
 
 
+@pytest.mark.slow
 def test_a_store_that_is_gone_is_named_and_sync_all_brings_everything_back(
     here: Path,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from typing import TYPE_CHECKING
@@ -167,10 +168,13 @@ def test_a_signal_leaves_no_run_that_seems_to_run_and_the_next_reproduction_is_n
         [sys.executable, "-c", SCRIPT, *arguments], env=clean_environment(), capture_output=True, check=False
     )
     assert done.returncode == (-number if number == signal.SIGINT else 128 + number), done.stderr.decode()
-    after = statuses(store)
-    assert {run_id: after[run_id] for run_id in before} == before
-    found = {status for run_id, status in after.items() if run_id not in before}
+    # The process that ships outlives the one that was ended.
+    deadline, after = time.monotonic() + 60, statuses(store)
+    while ended != (found := {after[run_id] for run_id in after.keys() - before}) and time.monotonic() < deadline:
+        threading.Event().wait(0.1)
+        after = statuses(store)
     assert found == ended
+    assert {run_id: after[run_id] for run_id in before} == before
     (parent,) = [
         run
         for run in MlflowReader(store.settings.uri).runs_with_ids([*after.keys() - before.keys()])

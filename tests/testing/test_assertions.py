@@ -725,6 +725,7 @@ class Tree:
         self.ids[step] = new
 
 
+@pytest.mark.slow
 def test_a_whole_evaluation_passes_in_a_database_and_on_a_server_and_has_one_history(
     evaluation: DeltaReport, server: MockMlflowServer, tmp_path: Path
 ) -> None:

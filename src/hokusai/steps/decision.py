@@ -300,7 +300,7 @@ def _needed(decision: Decision, rule: DecisionRule, scores: BenchmarkScores, *, 
         # More of the one does not help where there is too little of the other.
         of_rows = shortage.of == "rows"
         present = scores.deciding.subset.rows
-        rows.append(math.ceil(present * shortage.floor / shortage.found) if of_rows else None)
+        rows.append(math.ceil(present * shortage.floor / shortage.found) if of_rows and shortage.found else None)
         seeds.append(None if of_rows else shortage.floor)
     return Needed(rows=_most(rows), seeds=_most(seeds))
 
