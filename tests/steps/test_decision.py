@@ -472,6 +472,18 @@ def test_a_ranking_decides_on_numbers_by_its_queries() -> None:
 # --- guards ----------------------------------------------------------------------------------------------------------
 
 
+def guarding_recall(margin: float) -> Evaluation:
+    """Return an evaluation whose accuracy gains and whose recall, which is guarded, loses a quarter."""
+    labels = labels_of(100, 300)
+    return Evaluation(
+        labels,
+        controls=[answers_to(labels, wrong=range(100, 200), seed=1)],
+        candidates=[answers_to(labels, wrong=range(25), seed=2)],
+        metrics=[METRICS["accuracy"], METRICS["recall"]],
+        delta=dataclasses.replace(FLOORLESS, guards=(GuardSettings(metric="recall", margin=margin),)),
+    )
+
+
 @pytest.mark.parametrize(
     ("margin", "verdict", "outcome"),
     [(0.5, "kept", "accept"), (0.05, "worse", "reject"), (0.25, "unclear", "not enough evidence")],
@@ -479,15 +491,7 @@ def test_a_ranking_decides_on_numbers_by_its_queries() -> None:
 def test_a_guard_that_is_not_kept_prevents_acceptance(
     tmp_path: Path, margin: float, verdict: str, outcome: str
 ) -> None:
-    labels = labels_of(100, 300)
-    evaluation = Evaluation(
-        labels,
-        controls=[answers_to(labels, wrong=range(100, 200), seed=1)],
-        candidates=[answers_to(labels, wrong=range(25), seed=2)],
-        metrics=[METRICS["accuracy"], METRICS["recall"]],
-        delta=dataclasses.replace(FLOORLESS, guards=(GuardSettings(metric="recall", margin=margin),)),
-    )
-    report = evaluation.report(tmp_path)
+    report = guarding_recall(margin).report(tmp_path)
     assert report.decision.outcome == outcome
     assert [(each.metric, each.margin, each.verdict) for each in report.decision.guards] == [
         ("recall", margin, verdict)
@@ -574,15 +578,7 @@ def test_what_would_settle_it_reaches_the_floors_as_well() -> None:
 
 
 def test_what_would_settle_it_settles_an_unclear_guard_too(tmp_path: Path) -> None:
-    labels = labels_of(100, 300)
-    evaluation = Evaluation(
-        labels,
-        controls=[answers_to(labels, wrong=range(100, 200), seed=1)],
-        candidates=[answers_to(labels, wrong=range(25), seed=2)],
-        metrics=[METRICS["accuracy"], METRICS["recall"]],
-        delta=dataclasses.replace(FLOORLESS, guards=(GuardSettings(metric="recall", margin=0.3),)),
-    )
-    report = evaluation.report(tmp_path)
+    report = guarding_recall(0.3).report(tmp_path)
     recall = report.deltas[1]
     assert report.decision.guards[0].verdict == "unclear"
     assert recall.standard_error is not None

@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     from hokusai.digests import JsonValue
     from hokusai.reproduction.evaluation_facts import EvaluationFacts
 
-__all__ = ["CLAIMED_DIGITS", "claimed_facts"]
-
-CLAIMED_DIGITS = 12
-"""Digits after the point that the numbers of a claim are rounded to."""
+__all__ = ["claimed_facts"]
 
 
 def claimed_facts(first: EvaluationFacts, second: EvaluationFacts) -> tuple[dict[str, JsonValue], dict[str, JsonValue]]:

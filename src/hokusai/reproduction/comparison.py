@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from hokusai.errors import InvalidFactError, StatementError
+from hokusai.provenance.decimals import PLACES
 from hokusai.provenance.environment import read_environment
 from hokusai.provenance.environment_comparison import compare_environments
 from hokusai.records import STATEMENT_FILE
-from hokusai.reproduction.claimed_facts import CLAIMED_DIGITS, claimed_facts
+from hokusai.reproduction.claimed_facts import claimed_facts
 from hokusai.reproduction.evaluation_facts import EVALUATION
 from hokusai.reproduction.row_score_comparison import SMALLEST_SCALE, compare_row_scores
 from hokusai.tracking.naming import STEPS
@@ -200,7 +201,7 @@ def _claims(first: EvaluationFacts, second: EvaluationFacts, *, tolerance: float
         yield FoundDifference(stage="decision", subject=STATEMENT_FILE, recorded="", found="", note=str(error))
         return
     # Two numbers that are near each other may be rounded to neighbouring decimals.
-    step = 10.0**-CLAIMED_DIGITS / SMALLEST_SCALE
+    step = 10.0**-PLACES / SMALLEST_SCALE
     found = _SideBySide(tolerance + step).values("decision", STATEMENT_FILE, one, other)
     yield from (difference for difference in found if difference.grade == "different")
 
